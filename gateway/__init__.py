@@ -1,0 +1,1 @@
+"""The DICOMweb gateway: one package, floors going down (see docs/architecture.rst)."""

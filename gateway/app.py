@@ -1,0 +1,76 @@
+"""The composition root: builds every part from the settings and puts them together."""
+
+from collections.abc import AsyncIterator
+from importlib.metadata import PackageNotFoundError, version
+
+from aiohttp import web
+
+from gateway.archive import Archive
+from gateway.config.settings import Settings
+from gateway.dicom.charsets import default_encodings
+from gateway.intake import Limits, Overwrite
+from gateway.routes import routes
+from gateway.web.addresses import Addresses
+from gateway.web.auth import Door
+from gateway.web.context import GATEWAY, Gateway
+from gateway.web.middleware import DOOR, ROUTER, expect, protect, sign, unused
+from gateway.web.router import Router
+
+_MEBIBYTE = 1024 * 1024
+
+
+def _installed_version() -> str:
+    try:
+        return version("dicomweb-gateway")
+    except PackageNotFoundError:
+        return "0.0.0"  # run from a folder that was never installed
+
+
+VERSION = _installed_version()
+
+
+def make_archive(settings: Settings) -> Archive:
+    """The archive that the settings describe, still closed."""
+    reject = settings.maximum_storage_mode == "Reject"
+    return Archive(
+        settings.storage_directory,
+        settings.index_directory,
+        overwrite=Overwrite(settings.overwrite_instances),
+        encodings=default_encodings(settings.default_encoding),
+        limits=Limits(
+            storage_size=settings.maximum_storage_size * _MEBIBYTE if reject else 0,
+            free_space=settings.minimum_free_space_mb * _MEBIBYTE,
+        ),
+    )
+
+
+def build(settings: Settings) -> web.Application:
+    """The application: its parts open when it starts and close when it ends."""
+    app = web.Application(middlewares=[protect], client_max_size=0)
+    web_settings = settings.dicom_web
+    root = web_settings.root if web_settings.enable else None
+    app[ROUTER] = Router(routes(root, read_only=settings.read_only))
+    app[DOOR] = Door(
+        settings.remote_access_allowed,
+        settings.registered_users if settings.authentication_enabled else None,
+    )
+
+    async def parts(app: web.Application) -> AsyncIterator[None]:
+        async with make_archive(settings) as archive:
+            app[GATEWAY] = Gateway(
+                settings=settings,
+                archive=archive,
+                addresses=Addresses(
+                    web_settings.public_root,
+                    web_settings.host,
+                    web_settings.ssl,
+                    settings.trusted_proxies,
+                ),
+                version=VERSION,
+            )
+            yield
+
+    app.cleanup_ctx.append(parts)
+    app.on_response_prepare.append(sign)
+    app.router.add_route("*", "/{path:.*}", unused, expect_handler=expect)
+    return app

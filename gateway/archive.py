@@ -1,0 +1,292 @@
+"""What we hold: the one way to the index and the files.
+
+Handlers take in, find, read and delete here and nowhere else, so that what is in the
+index and what is on the disk cannot drift apart: a file before its row, a row removed
+before its file, and start-up finishes what a crash left between the two.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import orjson
+
+from gateway.dicom.charsets import LATIN1, Encodings
+from gateway.dicom.hierarchy import Level
+from gateway.dicom.query import Query
+from gateway.errors import NotFound
+from gateway.intake import NO_LIMITS, Intake, Limits, Overwrite, Receiver
+from gateway.storage.blobs import DiskBlobs
+from gateway.storage.database import Session, SqliteDatabase
+from gateway.storage.entries import inflate
+from gateway.storage.index import Index, Instance, Totals
+from gateway.storage.migrations import migrate
+from gateway.storage.reading import FileRange, Piece, Reading
+from gateway.storage.search import Found, find
+
+__all__ = ["Archive", "FileRange", "Found", "Instance", "Piece"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Instances removed in one transaction: a large study must not keep others waiting.
+_DELETE_GROUP = 500
+
+
+class Archive:
+    """The instances held in a folder and its index; opened and closed by `async with`."""
+
+    def __init__(
+        self,
+        storage: Path,
+        index: Path,
+        *,
+        overwrite: Overwrite = Overwrite.NEVER,
+        encodings: Encodings = LATIN1,
+        limits: Limits = NO_LIMITS,
+    ) -> None:
+        self._blobs = DiskBlobs(storage)
+        self._database = SqliteDatabase(index / "gateway.db")
+        self._index = Index()
+        self._folders = (storage, index)
+        self._stack = AsyncExitStack()
+        self._intake = Intake(
+            self._database,
+            self._blobs,
+            self._index,
+            overwrite=overwrite,
+            encodings=encodings,
+            limits=limits,
+        )
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await asyncio.to_thread(self._open_folders)
+            stack.callback(self._blobs.close_lane)
+            await stack.enter_async_context(self._database)
+            await self._database.write(migrate)
+            await self._sweep()
+            await stack.enter_async_context(self._intake)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    def _open_folders(self) -> None:
+        for folder in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._blobs.open_lane()
+
+    async def _sweep(self) -> None:
+        """Finish what a crash interrupted, and say so."""
+        swept = await self._database.read(
+            lambda session: self._blobs.sweep(
+                lambda name: self._index.has_blob(session, name)
+            )
+        )
+        if swept.completed or swept.removed:
+            log.warning(
+                "an earlier run was interrupted: %d stored instances put in place,"
+                " %d unfinished ones removed",
+                swept.completed,
+                swept.removed,
+            )
+        await self._remove_garbage()
+
+    # -- taking in -------------------------------------------------------------------
+
+    def receive(self) -> Receiver:
+        """A place for the bytes of one instance on its way in."""
+        return self._intake.receive()
+
+    async def check_room(self, size: int = 0) -> None:
+        """Raise StorageFull if that many more bytes would be too much."""
+        await self._database.read(
+            lambda session: self._intake.check_room(session, size)
+        )
+
+    # -- finding ---------------------------------------------------------------------
+
+    def find(
+        self, query: Query, present: Callable[[Found], T]
+    ) -> AsyncGenerator[list[T], None]:
+        """The matches of a query, each as `present` makes it, in lists.
+
+        `present` runs in a thread.
+        """
+        return self._database.stream(lambda session: map(present, find(session, query)))
+
+    async def instances(
+        self, level: Level, *uids: str
+    ) -> AsyncGenerator[list[Instance], None]:
+        """The instances of a study, series, or the one; raises NotFound if none."""
+        any_found = False
+        async with aclosing(
+            self._database.stream(
+                lambda session: self._index.instances(session, level, uids)
+            )
+        ) as groups:
+            async for group in groups:
+                any_found = True
+                yield group
+        if not any_found:
+            raise _nothing(level, uids)
+
+    async def instance(self, study: str, series: str, uid: str) -> Instance:
+        """One instance by its address; raises NotFound."""
+        async with aclosing(
+            self.instances(Level.INSTANCE, study, series, uid)
+        ) as groups:
+            async for group in groups:
+                return group[0]
+        raise _nothing(Level.INSTANCE, (study, series, uid))
+
+    async def by_orthanc_id(self, orthanc_id: str) -> Instance:
+        """One instance by Orthanc's identifier; raises NotFound."""
+        found = await self._database.read(
+            lambda session: self._index.by_orthanc_id(session, orthanc_id)
+        )
+        if found is None:
+            raise NotFound(f"no instance has the identifier {orthanc_id}")
+        return found
+
+    async def headers(
+        self, level: Level, *uids: str, present: Callable[[str, str, str, bytes], T]
+    ) -> AsyncGenerator[list[T], None]:
+        """Header JSON of a study, series or instance; raises NotFound if there is none.
+
+        `present` gets study, series and instance UID and the JSON, in a thread.
+        """
+
+        def work(session: Session) -> Iterator[T]:
+            for study, series, uid, header in self._index.headers(session, level, uids):
+                yield present(study, series, uid, inflate(header))
+
+        any_found = False
+        async with aclosing(self._database.stream(work)) as groups:
+            async for group in groups:
+                any_found = True
+                yield group
+        if not any_found:
+            raise _nothing(level, uids)
+
+    async def bulk(self, instance: Instance, path: str) -> tuple[int, int]:
+        """Offset and length of a value that the file keeps; raises NotFound."""
+        row = await self._database.read(
+            lambda session: self._index.header(session, instance.id)
+        )
+        places = orjson.loads(row[1]) if row and row[1] else {}
+        if path not in places:
+            raise NotFound(f"no bulk data {path} in this instance")
+        offset, length = places[path]
+        return offset, length
+
+    async def parent_series(self, instance: Instance) -> str:
+        """Orthanc's identifier of the series of an instance."""
+        return (await self.parents(instance))[0][1]
+
+    async def parents(self, instance: Instance) -> list[tuple[str, str]]:
+        """Kind and Orthanc's identifier of series, study and patient; NotFound if gone."""
+        found = await self._database.read(
+            lambda session: self._index.parents(session, instance.id)
+        )
+        if found is None:
+            raise NotFound(f"no instance has the identifier {instance.orthanc_id}")
+        return list(zip(("Series", "Study", "Patient"), found, strict=True))
+
+    async def exists(self, kind: str, orthanc_id: str) -> bool:
+        """Whether Orthanc's identifier names a Series, Study or Patient."""
+        return await self._database.read(
+            lambda session: self._index.exists(session, kind, orthanc_id)
+        )
+
+    async def orthanc_ids(self, since: int, limit: int) -> list[str]:
+        """Orthanc's identifiers of instances, oldest first."""
+        return await self._database.read(
+            lambda session: list(self._index.orthanc_ids(session, limit, since))
+        )
+
+    async def transfer_syntaxes(self, level: Level, *uids: str) -> frozenset[str]:
+        """The transfer syntaxes in which the instances under an address are held."""
+        return await self._database.read(
+            lambda session: self._index.transfer_syntaxes(session, level, uids)
+        )
+
+    async def totals(self) -> Totals:
+        """How much is held."""
+        return await self._database.read(self._index.totals)
+
+    # -- reading ---------------------------------------------------------------------
+
+    async def read(self, pieces: Sequence[Piece]) -> AsyncGenerator[memoryview, None]:
+        """The bytes of the pieces in chunks; the next is read while one is sent."""
+        reading = Reading(self._blobs, pieces)
+        ahead = asyncio.ensure_future(asyncio.to_thread(reading.fill))
+        try:
+            while chunk := await asyncio.shield(ahead):
+                ahead = asyncio.ensure_future(asyncio.to_thread(reading.fill))
+                yield chunk
+        finally:
+            await asyncio.wait([ahead])
+            if not ahead.cancelled():
+                ahead.exception()  # seen already, or of no interest any more
+            reading.close()
+
+    @staticmethod
+    def file_range(
+        instance: Instance, start: int = 0, stop: int | None = None
+    ) -> Piece:
+        """The bytes of an instance's file, or some of them, as a piece to read."""
+        return FileRange(instance.blob, start, instance.size if stop is None else stop)
+
+    # -- deleting --------------------------------------------------------------------
+
+    async def delete(self, level: Level, *uids: str) -> int:
+        """Delete a study, series or instance, and parents left empty; how many went.
+
+        Raises NotFound if there is none.
+        """
+        count = 0
+        while removed := await self._database.write(
+            lambda session: self._delete_some(session, level, uids)
+        ):
+            count += removed
+        if not count:
+            raise _nothing(level, uids)
+        await self._remove_garbage()
+        return count
+
+    def _delete_some(self, session: Session, level: Level, uids: Sequence[str]) -> int:
+        found = self._index.instances(session, level, uids)
+        some = [instance.id for instance in islice(found, _DELETE_GROUP)]
+        return len(self._index.remove(session, some))
+
+    async def _remove_garbage(self) -> None:
+        names = await self._database.read(self._index.garbage)
+        if not names:
+            return
+
+        def remove() -> None:
+            for name in names:
+                self._blobs.remove(name)
+
+        await asyncio.to_thread(remove)
+        await self._database.write(
+            lambda session: self._index.discarded(session, names)
+        )
+
+
+def _nothing(level: Level, uids: Sequence[str]) -> NotFound:
+    return NotFound(f"no {level.name.lower()} {'/'.join(uids)} is held here")

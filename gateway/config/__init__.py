@@ -1,0 +1,1 @@
+"""The settings: read once, checked, then handed down as plain values."""

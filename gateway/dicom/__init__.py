@@ -1,0 +1,1 @@
+"""The DICOM format: identifiers, headers, JSON and XML, matching. Knows no server."""

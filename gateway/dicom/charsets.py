@@ -1,0 +1,89 @@
+"""Text in DICOM files, whatever its character set, as Python strings (PS3.5 6.1).
+
+Text is decoded first and split into values afterwards: in several character sets the
+second byte of a character can be a backslash (PS3.5 6.1.2.3). Wrongly declared text is
+never an error: it is shown as well as it can be, and the file itself stays as it came.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+from pydicom.charset import decode_bytes, python_encoding
+
+from gateway.errors import BadConfiguration
+
+Encodings = tuple[str, ...]
+
+LATIN1: Encodings = ("iso8859",)
+
+_ESCAPE = b"\x1b"
+
+# Orthanc's names for the option DefaultEncoding, as codecs of Python.
+_ORTHANC_NAMES = {
+    "Ascii": "ascii",
+    "Utf8": "utf8",
+    "Latin1": "iso8859",
+    "Latin2": "iso8859_2",
+    "Latin3": "iso8859_3",
+    "Latin4": "iso8859_4",
+    "Latin5": "iso8859_9",
+    "Cyrillic": "iso8859_5",
+    "Windows1251": "cp1251",
+    "Arabic": "iso8859_6",
+    "Greek": "iso8859_7",
+    "Hebrew": "iso8859_8",
+    "Thai": "tis_620",
+    "Japanese": "shift_jis",
+    "Chinese": "gb18030",
+    "JapaneseKanji": "iso2022_jp",
+    "Korean": "euc_kr",
+    "SimplifiedChinese": "gb2312",
+}
+
+
+def default_encodings(name: str) -> Encodings:
+    """The codecs for files that declare no character set, by Orthanc's name of it."""
+    try:
+        return (_ORTHANC_NAMES[name],)
+    except KeyError:
+        names = ", ".join(_ORTHANC_NAMES)
+        raise BadConfiguration(f"DefaultEncoding is one of {names}") from None
+
+
+def encodings_of(names: Sequence[str | None], default: Encodings) -> Encodings:
+    """The codecs that Specific Character Set (0008,0005) declares (PS3.3 C.12.1.1.2).
+
+    An empty first name is the default repertoire; names nobody knows are passed over.
+    """
+    found = []
+    for position, name in enumerate(names):
+        spelled = (name or "").strip().replace("ISO IR", "ISO_IR")
+        if not spelled and position == 0:
+            found.append(python_encoding[""])
+            continue
+        codec = python_encoding.get(spelled) or python_encoding.get(
+            spelled.replace("ISO_IR ", "ISO 2022 IR ")
+        )
+        if codec:
+            found.append(codec)
+    return tuple(found) or default
+
+
+def decode(value: bytes, encodings: Encodings) -> str:
+    """The text of a value field; bytes that do not fit become replacements."""
+    if value.isascii() and _ESCAPE not in value:
+        return value.decode("ascii")
+    if _ESCAPE in value and len(encodings) > 1:
+        return _decode_with_extensions(value, encodings)
+    try:
+        return value.decode(encodings[0])
+    except (UnicodeDecodeError, LookupError):
+        return value.decode("latin-1")
+
+
+def _decode_with_extensions(value: bytes, encodings: Encodings) -> str:
+    """Text that switches its character set by escape sequences (PS3.5 6.1.2.5)."""
+    with warnings.catch_warnings():
+        # What cannot be decoded is shown with replacements; that is no news to a log.
+        warnings.simplefilter("ignore")
+        return decode_bytes(value, list(encodings), set())

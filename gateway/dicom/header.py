@@ -1,0 +1,184 @@
+"""What ingest learns from a file: who it is, its header as JSON, where its bulk lies.
+
+Reads the file meta information (PS3.10 7.1) and the data set by the transfer syntax that
+it names. The file itself is never changed: it is kept as it came, byte for byte.
+"""
+
+import mmap
+import struct
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from gateway.dicom.charsets import LATIN1, Encodings
+from gateway.dicom.hierarchy import Attributes, Uids, first_text, is_uid
+from gateway.dicom.walk import Buffer, Scope, Walk
+from gateway.errors import NotDicom
+
+_IMPLICIT = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = frozenset(
+    {
+        "1.2.840.10008.1.2.1.99",
+        "1.2.840.10008.1.2.4.95",
+        "1.2.840.10008.1.2.4.205",
+    }
+)
+
+_META_START = 132
+_MAGIC = b"DICM"
+
+#: Inflated data sets up to this size are walked in memory, larger ones in a file.
+_INFLATE_IN_MEMORY = 4 * 1024 * 1024
+_INFLATE_STEP = 1024 * 1024
+#: Nobody sends a data set that inflates to more than this; a bomb does (bytes).
+_INFLATE_LIMIT = 8 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """All that is kept of a file beside the file."""
+
+    uids: Uids
+    sop_class: str  # SOPClassUID; empty when the file names none
+    transfer_syntax: str  # TransferSyntaxUID (0002,0010)
+    attributes: Attributes  # the data set; large values as references
+    bulk: dict[str, tuple[int, int]]  # path of a reference -> offset, length
+
+
+def read_header(buffer: Buffer, encodings: Encodings = LATIN1) -> Header:
+    """The header of the DICOM file in the buffer; `encodings` if it declares none.
+
+    Raises NotDicom, saying what is wrong, for whatever cannot be kept.
+    """
+    size = len(buffer)
+    if size < _META_START or buffer[128:_META_START] != _MAGIC:
+        raise NotDicom("not a DICOM file: no DICM at byte 128 (PS3.10 7.1)")
+    meta, start = _meta(buffer, size)
+    transfer_syntax = first_text(meta, "00020010")
+    if not is_uid(transfer_syntax):
+        raise NotDicom("no valid TransferSyntaxUID (0002,0010)")
+    try:
+        attributes, bulk = _data_set(buffer, start, transfer_syntax, encodings)
+    except struct.error:
+        raise NotDicom("the file ends inside an element") from None
+    return Header(
+        uids=_uids(attributes),
+        sop_class=_sop_class(attributes, meta),
+        transfer_syntax=transfer_syntax,
+        attributes=attributes,
+        bulk=bulk,
+    )
+
+
+def read_header_of(path: Path, encodings: Encodings = LATIN1) -> Header:
+    """The header of the DICOM file at the path, of any size."""
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            raise NotDicom("an empty file")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+            return read_header(buffer, encodings)
+
+
+def _meta(buffer: Buffer, size: int) -> tuple[Attributes, int]:
+    """The file meta information and where it ends.
+
+    Its group length is often wrong, so the end is where another group begins.
+    """
+    end = position = _META_START
+    while end + 8 <= size and buffer[end : end + 2] == b"\x02\x00":
+        position = end
+        code = buffer[position + 4 : position + 6]
+        if code in (b"OB", b"UN", b"UT", b"UC", b"UR"):
+            (length,) = struct.unpack(
+                "<I", buffer[position + 8 : position + 12].ljust(4)
+            )
+            end = position + 12 + length
+        else:
+            (length,) = struct.unpack("<H", buffer[position + 6 : position + 8])
+            end = position + 8 + length
+    if end > size:
+        raise NotDicom("the file ends inside the file meta information")
+    walk = Walk(buffer, end, implicit=False, big=False)
+    return walk.data_set(_META_START, end, Scope(LATIN1))[0], end
+
+
+def _data_set(
+    buffer: Buffer, start: int, transfer_syntax: str, encodings: Encodings
+) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+    if transfer_syntax in DEFLATED:
+        with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
+            inflate(buffer, start, file)
+            if not file.tell():
+                raise NotDicom("the deflated data set is empty")
+            file.rollover()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
+                return _walk(inflated, 0, False, False, encodings)
+    implicit = transfer_syntax in _IMPLICIT
+    if implicit or transfer_syntax == "1.2.840.10008.1.2.1":
+        implicit = _looks_implicit(buffer, start, implicit)
+    return _walk(buffer, start, implicit, transfer_syntax == _BIG_ENDIAN, encodings)
+
+
+def _walk(
+    buffer: Buffer, start: int, implicit: bool, big: bool, encodings: Encodings
+) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+    walk = Walk(buffer, len(buffer), implicit=implicit, big=big)
+    attributes, _ = walk.data_set(start, len(buffer), Scope(encodings))
+    return attributes, walk.bulk
+
+
+def _looks_implicit(buffer: Buffer, start: int, declared: bool) -> bool:
+    """Whether the first element is implicit, whatever the meta information says.
+
+    Some writers name one encoding and use the other; the two letters tell.
+    """
+    code = bytes(buffer[start + 4 : start + 6])
+    if len(code) < 2:
+        return declared
+    return not (code.isalpha() and code.isupper())
+
+
+def inflate(
+    buffer: Buffer, start: int, out: BinaryIO | tempfile.SpooledTemporaryFile[bytes]
+) -> None:
+    """Write the inflated data set to `out` (PS3.5 A.5), bounded in memory and size."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        for position in range(start, len(buffer), _INFLATE_STEP):
+            piece = buffer[position : position + _INFLATE_STEP]
+            while piece:
+                out.write(inflater.decompress(piece, _INFLATE_STEP))
+                piece = inflater.unconsumed_tail
+                if out.tell() > _INFLATE_LIMIT:
+                    raise NotDicom("the deflated data set is absurdly large")
+        out.write(inflater.flush())
+    except zlib.error:
+        raise NotDicom("the deflated data set cannot be inflated") from None
+    if not inflater.eof:
+        raise NotDicom("the deflated data set is cut off")
+
+
+def _uids(attributes: Attributes) -> Uids:
+    found = []
+    for tag, keyword in (
+        ("0020000D", "StudyInstanceUID"),
+        ("0020000E", "SeriesInstanceUID"),
+        ("00080018", "SOPInstanceUID"),
+    ):
+        uid = first_text(attributes, tag)
+        if not uid:
+            raise NotDicom(f"no {keyword} ({tag[:4]},{tag[4:]})")
+        if not is_uid(uid):
+            raise NotDicom(f"{keyword} ({tag[:4]},{tag[4:]}) is not a UID")
+        found.append(uid)
+    patient_id = attributes.get("00100020", {}).get("Value", [None])
+    text = "\\".join(part or "" for part in patient_id)
+    return Uids(text, *found)
+
+
+def _sop_class(attributes: Attributes, meta: Attributes) -> str:
+    uid = first_text(attributes, "00080016") or first_text(meta, "00020002")
+    return uid if is_uid(uid) else ""

@@ -1,0 +1,1 @@
+"""The door of the standard: STOW-RS, QIDO-RS, WADO-RS."""

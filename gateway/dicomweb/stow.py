@@ -1,0 +1,200 @@
+"""STOW-RS: instances come in (PS3.18 10.5).
+
+The body is read part by part as it arrives, and each part is on its way to the disk while
+the next one comes. What is wrong with one part is said in the answer and does not touch
+the others; a part whose end was never seen is not stored.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from http import HTTPStatus
+
+from aiohttp import web
+
+from gateway.archive import Archive
+from gateway.dicomweb.store_response import StoreResponse
+from gateway.errors import BadRequest, StorageFull, Truncated, UnsupportedMedia
+from gateway.intake import FailureReason, Outcome, Receiver, Refused
+from gateway.web.context import accept, body, gateway, public_root, uid
+from gateway.web.replies import JSON, XML
+from gateway.wire.media import MediaType, Offer, choose, parse_media_type
+from gateway.wire.multipart import (
+    MultipartReader,
+    PartBegin,
+    PartData,
+    PartEnd,
+    boundary_of,
+)
+
+#: Parts of one request on their way to the disk at the same time.
+PARTS_IN_FLIGHT = 64
+
+_DICOM = "application/dicom"
+_OFFERS = (
+    Offer(JSON),
+    Offer("application/json"),
+    Offer(XML),
+    Offer("application/xml"),
+    Offer("text/xml"),
+    Offer("multipart/related", XML),
+)
+
+
+async def store(request: web.Request, study: str | None = None) -> web.StreamResponse:
+    """Store instances: POST studies, POST studies/{study}."""
+    within = uid(study, "StudyInstanceUID") if study is not None else None
+    chosen = choose(accept(request), _OFFERS)
+    media = _media_type(request)
+    archive = gateway(request).archive
+    await archive.check_room(request.content_length or 0)
+    answer = StoreResponse(public_root(request))
+    complaint = None
+    if media.kind == _DICOM:
+        answer.add(await _store_single(archive, body(request), within))
+    else:
+        storing = _Storing(archive, within, answer)
+        reader = MultipartReader(boundary_of(media.parameters))
+        complaint = await storing.run(reader, body(request))
+    return _reply(request, answer, chosen, complaint)
+
+
+def _media_type(request: web.Request) -> MediaType:
+    """What the body is; raises UnsupportedMedia unless it holds DICOM files."""
+    text = request.headers.get("Content-Type")
+    if not text:
+        raise UnsupportedMedia("there is no Content-Type")
+    media = parse_media_type(text)
+    if media.kind == _DICOM:
+        return media
+    if media.kind != "multipart/related" or media.inner != _DICOM:
+        raise UnsupportedMedia(
+            'Content-Type is not multipart/related; type="application/dicom"'
+            " nor application/dicom"
+        )
+    return media
+
+
+async def _store_single(
+    archive: Archive, chunks: AsyncIterator[bytes], within: str | None
+) -> Outcome:
+    async with archive.receive() as receiver:
+        empty = True
+        async for chunk in chunks:
+            empty = False
+            await receiver.write(chunk)
+        if empty:
+            raise BadRequest("the body is empty")
+        return await receiver.keep(within)
+
+
+def _reply(
+    request: web.Request,
+    answer: StoreResponse,
+    chosen: Offer | None,
+    complaint: BadRequest | None,
+) -> web.Response:
+    status = answer.status
+    if complaint is not None and status is not HTTPStatus.ACCEPTED:
+        status = HTTPStatus.BAD_REQUEST
+    if chosen is not None and (chosen.inner or chosen.kind).endswith("xml"):
+        response = web.Response(body=answer.xml(), content_type=XML, status=status)
+    else:
+        response = web.Response(body=answer.json(), content_type=JSON, status=status)
+    if complaint is not None:
+        response.force_close()
+    return response
+
+
+class _Storing:
+    """One multipart body on its way in."""
+
+    def __init__(
+        self, archive: Archive, within: str | None, answer: StoreResponse
+    ) -> None:
+        self._archive = archive
+        self._within = within
+        self._answer = answer
+        self._places = asyncio.Semaphore(PARTS_IN_FLIGHT)
+        self._receiver: Receiver | None = None
+        self._count = 0
+        self._done: dict[int, Outcome] = {}
+        self._next = 0
+
+    async def run(
+        self, reader: MultipartReader, chunks: AsyncIterator[bytes]
+    ) -> BadRequest | None:
+        """Take all parts in; what is wrong with the body as a whole, if anything.
+
+        Whole parts before the fault are stored. Raises BadRequest if there was no part.
+        """
+        complaint = None
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._leave)
+            async with asyncio.TaskGroup() as keeping:
+                try:
+                    async for chunk in chunks:
+                        await self._take(reader, chunk, keeping)
+                    reader.close()
+                except BadRequest as error:
+                    complaint = error
+        if complaint is not None:
+            self._answer.add(_broken_off(complaint))
+        elif not len(self._answer):
+            raise BadRequest("the multipart body has no parts")
+        return complaint
+
+    async def _leave(self) -> None:
+        """Nothing stays of a part whose end was not seen."""
+        if self._receiver is not None:
+            await self._receiver.__aexit__(None, None, None)
+
+    async def _take(
+        self, reader: MultipartReader, chunk: bytes, keeping: asyncio.TaskGroup
+    ) -> None:
+        for event in reader.feed(chunk):
+            if isinstance(event, PartData):
+                if self._receiver is not None:
+                    await self._write(self._receiver, event.body)
+            elif isinstance(event, PartBegin):
+                self._receiver = self._archive.receive()
+                self._count += 1
+            elif isinstance(event, PartEnd) and self._receiver is not None:
+                await self._places.acquire()
+                keeping.create_task(self._keep(self._receiver, self._count - 1))
+                self._receiver = None
+            elif isinstance(event, PartEnd):
+                pass  # refused while it came
+        return
+
+    async def _write(self, receiver: Receiver, chunk: memoryview) -> None:
+        try:
+            await receiver.write(chunk)
+        except StorageFull as error:
+            await receiver.__aexit__(None, None, None)
+            self._receiver = None
+            refused = Refused(FailureReason.OUT_OF_RESOURCES, str(error))
+            self._note(self._count - 1, refused)
+
+    async def _keep(self, receiver: Receiver, number: int) -> None:
+        try:
+            async with receiver:
+                self._note(number, await receiver.keep(self._within))
+        finally:
+            self._places.release()
+
+    def _note(self, number: int, outcome: Outcome) -> None:
+        """Add outcomes to the answer in the order of the parts."""
+        self._done[number] = outcome
+        while self._next in self._done:
+            self._answer.add(self._done.pop(self._next))
+            self._next += 1
+
+
+def _broken_off(complaint: BadRequest) -> Refused:
+    reason = (
+        FailureReason.PROCESSING_FAILURE
+        if isinstance(complaint, Truncated)
+        else FailureReason.CANNOT_UNDERSTAND
+    )
+    return Refused(reason, str(complaint))

@@ -1,0 +1,86 @@
+"""Everything that can go wrong here, as one family.
+
+An error says what happened in words a caller can act on. It holds no HTTP status and
+no domain object: the one table from error to status is in ``gateway.web.middleware``.
+
+::
+
+    GatewayError
+    ├── BadRequest            the caller's words are wrong
+    │   ├── NotDicom          the bytes are no DICOM file that can be kept
+    │   └── Truncated         the body ended before it was complete
+    ├── NotFound              no such resource
+    ├── NotAcceptable         none of the media types asked for can be made
+    ├── UnsupportedMedia      a body of a kind that is not understood
+    ├── Conflict              the same identifier with other content
+    ├── TooLarge              a bound was passed
+    ├── TooSlow               the caller did not send in time
+    ├── ReadOnly              this gateway does not write
+    ├── StorageFull           no room left
+    ├── NotAllowed            who asks may not
+    └── BadConfiguration      the settings cannot be used
+"""
+
+
+class GatewayError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+    @property
+    def message(self) -> str:
+        """The sentence to show to the caller."""
+        return str(self)
+
+
+class BadRequest(GatewayError):
+    """The request cannot be understood."""
+
+
+class NotDicom(BadRequest):
+    """These bytes are not a DICOM file that can be kept."""
+
+
+class Truncated(BadRequest):
+    """The body ended before it was complete."""
+
+
+class NotFound(GatewayError):
+    """There is no such resource."""
+
+
+class NotAcceptable(GatewayError):
+    """None of the media types asked for can be produced."""
+
+
+class UnsupportedMedia(GatewayError):
+    """The body is of a media type that is not understood here."""
+
+
+class Conflict(GatewayError):
+    """This identifier is already held with other content."""
+
+
+class TooLarge(GatewayError):
+    """The request is larger than this gateway takes."""
+
+
+class TooSlow(GatewayError):
+    """The body did not arrive in time."""
+
+
+class ReadOnly(GatewayError):
+    """This gateway is read-only."""
+
+
+class StorageFull(GatewayError):
+    """There is no room left to store this."""
+
+
+class NotAllowed(GatewayError):
+    """This caller may not do that."""
+
+
+class BadConfiguration(GatewayError):
+    """The configuration cannot be used."""

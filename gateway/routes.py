@@ -1,0 +1,66 @@
+"""Every address of the gateway, on one page."""
+
+from collections.abc import Iterable, Iterator
+
+from gateway.dicomweb import delete, qido, stow, wado_rs
+from gateway.orthanc import instances, system, upload
+from gateway.web.router import Handler, Route
+
+_STUDY = "studies/{study}"
+_SERIES = f"{_STUDY}/series/{{series}}"
+_INSTANCE = f"{_SERIES}/instances/{{instance}}"
+
+_READ: tuple[tuple[str, Handler], ...] = (
+    ("studies", qido.studies),
+    ("series", qido.series),
+    ("instances", qido.instances),
+    (f"{_STUDY}/series", qido.series),
+    (f"{_STUDY}/instances", qido.instances),
+    (f"{_SERIES}/instances", qido.instances),
+    (_STUDY, wado_rs.retrieve),
+    (_SERIES, wado_rs.retrieve),
+    (_INSTANCE, wado_rs.retrieve),
+    (f"{_STUDY}/metadata", wado_rs.metadata),
+    (f"{_SERIES}/metadata", wado_rs.metadata),
+    (f"{_INSTANCE}/metadata", wado_rs.metadata),
+    (f"{_INSTANCE}/bulk/{{path...}}", wado_rs.bulk),
+)
+
+_WRITE: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "studies", stow.store),
+    ("POST", _STUDY, stow.store),
+    ("DELETE", _STUDY, delete.delete),
+    ("DELETE", _SERIES, delete.delete),
+    ("DELETE", _INSTANCE, delete.delete),
+)
+
+_ORTHANC_READ = (
+    Route("GET", "/system", system.system),
+    Route("GET", "/statistics", system.statistics),
+    Route("GET", "/instances", instances.list_all),
+    Route("GET", "/instances/{orthanc_id}", instances.one),
+    Route("GET", "/instances/{orthanc_id}/file", instances.file),
+    Route("GET", "/health", system.health, open_to_all=True),
+)
+
+_ORTHANC_WRITE = (
+    Route("POST", "/instances", upload.upload),
+    Route("DELETE", "/instances/{orthanc_id}", instances.delete),
+)
+
+
+def routes(root: str | None, *, read_only: bool) -> Iterator[Route]:
+    """All routes; `root` is the path of the DICOMweb server, None to leave it out."""
+    yield from _ORTHANC_READ
+    if not read_only:
+        yield from _ORTHANC_WRITE
+    if root is not None:
+        yield from _dicom_web(root, read_only=read_only)
+
+
+def _dicom_web(root: str, *, read_only: bool) -> Iterable[Route]:
+    for pattern, handler in _READ:
+        yield Route("GET", root + pattern, handler)
+    if not read_only:
+        for method, pattern, handler in _WRITE:
+            yield Route(method, root + pattern, handler)

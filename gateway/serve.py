@@ -1,0 +1,246 @@
+"""Serving: one process, or several on one port with one that looks after them."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from gateway.app import VERSION, build
+from gateway.config.settings import Settings, load
+from gateway.errors import BadConfiguration
+
+log = logging.getLogger(__name__)
+
+#: Bytes of a request that wait in memory before its connection is held back.
+READ_BUFFER = 512 * 1024
+
+#: Seconds that requests get to finish when the server stops.
+GRACE = 30.0
+
+#: Connections that may wait to be accepted.
+_BACKLOG = 1024
+
+#: A worker that ends sooner than this many seconds after its start is not to be trusted.
+_SHORT_LIFE = 5.0
+
+_LOOPBACK = ("127.0.0.1", "::1")
+_TLS = {
+    0: ssl.TLSVersion.TLSv1,
+    1: ssl.TLSVersion.TLSv1,
+    2: ssl.TLSVersion.TLSv1,
+    3: ssl.TLSVersion.TLSv1_1,
+    4: ssl.TLSVersion.TLSv1_2,
+    5: ssl.TLSVersion.TLSv1_3,
+}
+
+
+def serve(
+    config_paths: Sequence[Path],
+    host: str | None = None,
+    port: int | None = None,
+    workers: int | None = None,
+) -> int:
+    """Serve until told to stop; the exit code. Raises BadConfiguration."""
+    loaded = load(config_paths, os.environ)
+    settings = loaded.settings
+    _start_log(settings)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    sockets = _bind(
+        _hosts(settings, host), settings.http_port if port is None else port
+    )
+    _announce(settings, sockets)
+    count = settings.workers if workers is None else workers
+    if count > 1:
+        return _look_after(settings, sockets, count)
+    return _work(settings, sockets)
+
+
+def _start_log(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _hosts(settings: Settings, host: str | None) -> Sequence[str]:
+    """Addresses to listen on; without remote access none but this machine's own."""
+    if host is not None:
+        return (host,)
+    if settings.http_bind_addresses:
+        return settings.http_bind_addresses
+    return ("",) if settings.remote_access_allowed else _LOOPBACK
+
+
+def _bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    """Sockets bound to the addresses, not yet listening; raises BadConfiguration."""
+    bound: list[socket.socket] = []
+    for host in hosts:
+        try:
+            found = socket.getaddrinfo(
+                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, kind, protocol, _, address in found:
+                # A port that was left to chance is the same for all addresses.
+                chosen = bound[0].getsockname()[1] if bound and not port else port
+                bound.append(
+                    _bound(family, kind, protocol, (address[0], chosen, *address[2:]))
+                )
+        except OSError as error:
+            if host == "::1" and bound:
+                continue  # a machine without IPv6
+            where = f"{host or '*'}:{port}"
+            raise BadConfiguration(
+                f"cannot listen on {where}: {error.strerror}"
+            ) from error
+    return bound
+
+
+def _bound(
+    family: int, kind: int, protocol: int, address: tuple[object, ...]
+) -> socket.socket:
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    host, port = sockets[0].getsockname()[:2]
+    scheme = "https" if settings.ssl_enabled else "http"
+    shown = "localhost" if host in ("0.0.0.0", "::", *_LOOPBACK) else host
+    root = settings.dicom_web.root if settings.dicom_web.enable else "/"
+    print(
+        f"dicomweb-gateway {VERSION}: {scheme}://{shown}:{port}{root}"
+        f" (files in {settings.storage_directory})",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.ssl_enabled:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _TLS[settings.ssl_minimum_protocol_version]
+    try:
+        context.load_cert_chain(settings.ssl_certificate)
+    except (OSError, ssl.SSLError) as error:
+        raise BadConfiguration(f"SslCertificate cannot be used: {error}") from error
+    return context
+
+
+# -- one process -------------------------------------------------------------------------
+
+
+def _work(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+    """Serve in this process until told to stop."""
+    tls = _tls(settings)
+    uvloop.run(_serve(settings, sockets, tls))
+    return 0
+
+
+async def _serve(
+    settings: Settings, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(
+        build(settings),
+        access_log=None,
+        handle_signals=False,
+        keepalive_timeout=_keep_alive(settings),
+        read_bufsize=READ_BUFFER,
+        shutdown_timeout=GRACE,
+        handler_cancellation=False,
+    )
+    await runner.setup()
+    try:
+        for bound in sockets:
+            await web.SockSite(runner, bound, ssl_context=tls, backlog=_BACKLOG).start()
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await runner.cleanup()
+
+
+def _keep_alive(settings: Settings) -> float:
+    return float(settings.keep_alive_timeout) if settings.keep_alive else 0.0
+
+
+# -- several processes -------------------------------------------------------------------
+
+
+def _look_after(
+    settings: Settings, sockets: Sequence[socket.socket], count: int
+) -> int:
+    """Start the workers, start again those that fall, end them all when told to."""
+    addresses = [(s.family, s.type, s.proto, s.getsockname()) for s in sockets]
+    _tls(settings)  # a certificate that cannot be used is told once, here
+    workers: dict[int, float] = {}
+    stopping = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for process in workers:
+            os.kill(process, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    for _ in range(count):
+        workers[_start_worker(settings, addresses)] = time.monotonic()
+    while workers:
+        process, status = os.wait()
+        started = workers.pop(process, None)
+        if started is None or stopping:
+            continue
+        log.error("worker %d ended (%s), starting another", process, _ending(status))
+        if time.monotonic() - started < _SHORT_LIFE:
+            time.sleep(1.0)
+        if not stopping:
+            workers[_start_worker(settings, addresses)] = time.monotonic()
+    return 0
+
+
+def _ending(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _start_worker(
+    settings: Settings, addresses: Sequence[tuple[int, int, int, tuple[object, ...]]]
+) -> int:
+    """Start a worker with listening sockets of its own on the same addresses."""
+    process = os.fork()
+    if process:
+        return process
+    code = 1
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        code = _work(settings, [_bound(*address) for address in addresses])
+    except Exception:
+        log.exception("the worker cannot go on")
+    finally:
+        os._exit(code)

@@ -1,0 +1,1 @@
+"""Rows and files: the database, the index, the search, the blobs."""

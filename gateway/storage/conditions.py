@@ -1,0 +1,235 @@
+"""Filters of a search as conditions of SQL.
+
+Only what the index has a column for is said in SQL; the rest is told back, to be checked
+on stored headers. A condition never loses a match: where SQL cannot be exact it finds too
+much, and the filter is checked as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.dicom.filters import (
+    AllOf,
+    Between,
+    Empty,
+    Exact,
+    Filter,
+    Universal,
+    Wildcard,
+)
+from gateway.dicom.hierarchy import Level
+from gateway.dicom.normal_forms import (
+    earliest,
+    latest,
+    normalise_name,
+    normalise_number,
+    normalise_text,
+)
+
+#: More values than this in one condition is a list for the headers, not for SQL.
+_MOST_VALUES = 5000
+
+
+@dataclass(slots=True)
+class Condition:
+    """A piece of SQL with its parameters."""
+
+    sql: str
+    parameters: list[Any] = field(default_factory=list)
+    exact: bool = True  # the filter needs no further check
+
+
+_Say = Callable[[str, Filter], Condition | None]
+
+
+def _any_of(column: str, values: list[Any]) -> Condition:
+    marks = ", ".join("?" * len(values))
+    return Condition(f"{column} IN ({marks})" if values else "0", values)
+
+
+def _is_empty(column: str) -> Condition:
+    return Condition(f"({column} IS NULL OR {column} = '')")
+
+
+def _glob(pattern: str) -> str:
+    """A wildcard pattern of DICOM's in SQLite's words; only [ means more there."""
+    return pattern.replace("[", "[[]")
+
+
+def _any_glob(column: str, patterns: list[str]) -> Condition:
+    sql = " OR ".join([f"{column} GLOB ?"] * len(patterns))
+    return Condition(f"({sql})", [_glob(pattern) for pattern in patterns])
+
+
+def _uid(column: str, filter_: Filter) -> Condition | None:
+    match filter_.match:
+        case Exact(values):
+            return _any_of(column, list(values))
+        case Empty():
+            return _is_empty(column)
+        case _:
+            return None
+
+
+def _text(column: str, filter_: Filter) -> Condition | None:
+    match filter_.match:
+        case Exact(values):
+            return _any_of(column, [normalise_text(value) for value in values])
+        case Wildcard(patterns):
+            return _any_glob(column, [normalise_text(pattern) for pattern in patterns])
+        case Empty():
+            return _is_empty(column)
+        case _:
+            return None
+
+
+def _name(column: str, filter_: Filter) -> Condition | None:
+    match filter_.match:
+        case Exact(values) | Wildcard(values):
+            if any("=" in value for value in values):
+                return None
+            names = [normalise_name(value) for value in values]
+        case Empty():
+            return _is_empty(column)
+        case _:
+            return None
+    if isinstance(filter_.match, Exact):
+        patterns = [form for name in names for form in (f"{name}=*", f"*={name}")]
+        middle = [f"*={name}=*" for name in names]
+        condition = _any_glob(column, patterns + middle)
+        exact = _any_of(column, list(names))
+        sql = f"({exact.sql} OR {condition.sql})"
+        return Condition(sql, exact.parameters + condition.parameters, exact=False)
+    forms = [f for n in names for f in (n, f"{n}=*", f"*={n}", f"*={n}=*")]
+    condition = _any_glob(column, forms)
+    condition.exact = False  # a star may have run across component groups
+    return condition
+
+
+def _moment(column: str, filter_: Filter) -> Condition | None:
+    match filter_.match:
+        case Between(low, high):
+            bounds = [(low, high)]
+        case Exact(values):
+            vr = filter_.vr
+            bounds = [(earliest(vr, value), latest(vr, value)) for value in values]
+        case Empty():
+            return _is_empty(column)
+        case _:
+            return None
+    parts, parameters = [], []
+    for low, high in bounds:
+        said = [f"{column} IS NOT NULL"]
+        if low is not None:
+            said.append(f"{column} >= ?")
+            parameters.append(low)
+        if high is not None:
+            said.append(f"{column} <= ?")
+            parameters.append(high)
+        parts.append(f"({' AND '.join(said)})")
+    return Condition(f"({' OR '.join(parts)})", parameters)
+
+
+def _number(column: str, filter_: Filter) -> Condition | None:
+    match filter_.match:
+        case Exact(values):
+            numbers = [normalise_number(value) for value in values]
+            whole = [int(n) for n in numbers if n is not None and n == int(n)]
+            return _any_of(column, [n for n in whole if abs(n) < 2**63])
+        case Empty():
+            return Condition(f"{column} IS NULL", exact=False)
+        case _:
+            return None
+
+
+def _modalities(column: str, filter_: Filter) -> Condition | None:
+    """ModalitiesInStudy: of all series of the study, at whatever level one searches."""
+    of_series = "EXISTS (SELECT 1 FROM series m WHERE m.study = s.id AND {})"
+    if isinstance(filter_.match, AllOf):
+        texts = [normalise_text(value) for value in filter_.match.values]
+        sql = " AND ".join([of_series.format("m.modality_key = ?")] * len(texts))
+        return Condition(f"({sql})", list(texts))
+    if isinstance(filter_.match, Empty):
+        return _is_empty("s.modalities")
+    said = _text("m.modality_key", filter_)
+    return said and Condition(of_series.format(said.sql), said.parameters)
+
+
+def _sop_classes(column: str, filter_: Filter) -> Condition | None:
+    """SOPClassesInStudy, of all instances of the study."""
+    said = _uid("c.sop_class", filter_)
+    return said and Condition(
+        "EXISTS (SELECT 1 FROM series d JOIN instances c ON c.series = d.id"
+        f" WHERE d.study = s.id AND {said.sql})",
+        said.parameters,
+    )
+
+
+def _online(column: str, filter_: Filter) -> Condition | None:
+    """InstanceAvailability: all that is held is online."""
+    match filter_.match:
+        case Exact(values):
+            return Condition(str(int("online" in map(normalise_text, values))))
+        case Empty():
+            return Condition("0")
+        case _:
+            return None
+
+
+#: Attributes that the index has columns for: where, and how it is said.
+COLUMNS: dict[str, tuple[Level, str, _Say]] = {
+    "0020000D": (Level.STUDY, "s.uid", _uid),
+    "00100010": (Level.STUDY, "s.patient_name_key", _name),
+    "00100020": (Level.STUDY, "s.patient_id_key", _text),
+    "00100030": (Level.STUDY, "s.birth_date", _moment),
+    "00100040": (Level.STUDY, "s.sex_key", _text),
+    "00080020": (Level.STUDY, "s.study_date", _moment),
+    "00080030": (Level.STUDY, "s.study_time", _moment),
+    "00080050": (Level.STUDY, "s.accession_key", _text),
+    "00080056": (Level.STUDY, "", _online),
+    "00080061": (Level.STUDY, "", _modalities),
+    "00080062": (Level.STUDY, "", _sop_classes),
+    "00080090": (Level.STUDY, "s.referring_name_key", _name),
+    "00081030": (Level.STUDY, "s.description_key", _text),
+    "00200010": (Level.STUDY, "s.study_id_key", _text),
+    "00201206": (Level.STUDY, "s.series_count", _number),
+    "00201208": (Level.STUDY, "s.instance_count", _number),
+    "0020000E": (Level.SERIES, "e.uid", _uid),
+    "00080060": (Level.SERIES, "e.modality_key", _text),
+    "0008103E": (Level.SERIES, "e.description_key", _text),
+    "00180015": (Level.SERIES, "e.body_part_key", _text),
+    "00200011": (Level.SERIES, "e.number", _number),
+    "00201209": (Level.SERIES, "e.instance_count", _number),
+    "00400244": (Level.SERIES, "e.step_date", _moment),
+    "00400245": (Level.SERIES, "e.step_time", _moment),
+    "00080016": (Level.INSTANCE, "i.sop_class", _uid),
+    "00080018": (Level.INSTANCE, "i.uid", _uid),
+    "00200013": (Level.INSTANCE, "i.number", _number),
+}
+
+#: Attributes that no header holds: what SQL cannot say of them is not the case.
+COMPUTED = frozenset(
+    {"00080056", "00080061", "00080062", "00201206", "00201208", "00201209"}
+)
+
+_CASE_MATTERS = (_text, _name)
+
+
+def say(
+    filter_: Filter, case_sensitive: bool, case_sensitive_names: bool
+) -> tuple[Level, Condition] | None:
+    """The filter as a condition on the rows of a level; None if SQL cannot say it."""
+    if len(filter_.path) > 1 or filter_.path[0] not in COLUMNS:
+        return None
+    if isinstance(filter_.match, Universal):
+        return None
+    level, column, how = COLUMNS[filter_.path[0]]
+    if isinstance(filter_.match, Exact) and len(filter_.match.values) > _MOST_VALUES:
+        return None
+    condition = how(column, filter_)
+    if condition is None:
+        return (level, Condition("0")) if filter_.path[0] in COMPUTED else None
+    if (how is _text and case_sensitive) or (how is _name and case_sensitive_names):
+        condition.exact = False
+    return level, condition

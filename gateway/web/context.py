@@ -1,0 +1,96 @@
+"""What every handler gets: the parts of the gateway, and what a request says of itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from gateway.archive import Archive
+from gateway.config.settings import Settings
+from gateway.dicom.hierarchy import is_uid
+from gateway.errors import BadRequest, TooLarge, TooSlow, Truncated, UnsupportedMedia
+from gateway.web.addresses import Addresses
+from gateway.wire.media import MediaType, accept_of
+
+#: What request bodies may be compressed with; the server inflates them on the way.
+_CODINGS = frozenset({"", "identity", "gzip", "deflate"})
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The parts of a running gateway."""
+
+    settings: Settings
+    archive: Archive
+    addresses: Addresses
+    version: str
+
+
+GATEWAY = web.AppKey("gateway", Gateway)
+
+
+def gateway(request: web.Request) -> Gateway:
+    """The gateway that a request came to."""
+    return request.app[GATEWAY]
+
+
+def public_root(request: web.Request) -> str:
+    """The address of the DICOMweb server as this client sees it, with a last slash."""
+    return gateway(request).addresses.root(
+        request.headers, request.remote, request.secure
+    )
+
+
+def accept(request: web.Request) -> list[MediaType]:
+    """The media types the client takes (PS3.18 8.3.3.1); raises BadRequest."""
+    return accept_of(
+        request.query.getall("accept", []), request.headers.getall("Accept", [])
+    )
+
+
+def uid(text: str, name: str) -> str:
+    """A UID of an address; raises BadRequest naming it (PS3.18 8.1)."""
+    if not is_uid(text):
+        raise BadRequest(
+            f"{name} is not a UID: digits and dots, at most 64 (PS3.5 9.1)"
+        )
+    return text
+
+
+async def body(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it arrives, inflated where it was compressed.
+
+    Raises TooSlow when nothing comes for too long, TooLarge past the configured size,
+    UnsupportedMedia for a coding nobody knows, Truncated when the client goes away.
+    """
+    settings = gateway(request).settings
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in _CODINGS:
+        raise UnsupportedMedia(f"Content-Encoding {coding[:40]!r} is not understood")
+    limit = settings.maximum_request_body_size_mb * 1024 * 1024
+    if limit and (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    seen = 0
+    while chunk := await _next_chunk(request, settings.http_request_timeout):
+        seen += len(chunk)
+        if limit and seen > limit:
+            raise _too_large(limit)
+        yield chunk
+
+
+async def _next_chunk(request: web.Request, seconds: int) -> bytes:
+    try:
+        async with asyncio.timeout(seconds or None):
+            return await request.content.readany()
+    except TimeoutError:
+        raise TooSlow(f"nothing of the body came for {seconds} s") from None
+    except web.RequestPayloadError as error:
+        raise Truncated("the body cannot be read to its end") from error
+    except (aiohttp.ClientPayloadError, aiohttp.http.HttpProcessingError) as error:
+        raise BadRequest("the body is not encoded as it says") from error
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than the {limit} bytes that are taken here")

@@ -1,0 +1,123 @@
+"""A single file, or the part of it that was asked for (RFC 9110 13 and 14).
+
+Range, If-Range, ETag and the conditional headers, for answers that are one instance's
+file. A blob never changes under its name, so its name makes a strong validator.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+
+from aiohttp import web
+
+from gateway.archive import Instance
+from gateway.web.context import gateway
+from gateway.web.replies import streaming
+
+_RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*")
+_LONGEST_NUMBER = 19
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A run of bytes of a file, to be answered as a whole: the file or a value in it."""
+
+    start: int
+    size: int
+    label: str = ""  # tells sections of one file apart
+
+
+class _Unsatisfiable(Exception):
+    """No byte of the range is there."""
+
+
+async def send_file(
+    request: web.Request,
+    instance: Instance,
+    content_type: str,
+    headers: dict[str, str] | None = None,
+    section: Section | None = None,
+) -> web.StreamResponse:
+    """Answer with an instance's file, or with what the request wants of it."""
+    section = section or Section(0, instance.size)
+    etag = f'"{instance.blob}{section.label}"'
+    stored = datetime.strptime(instance.stored, "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+    common = {
+        "ETag": etag,
+        "Last-Modified": format_datetime(stored.replace(microsecond=0), usegmt=True),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept, Authorization",
+        **(headers or {}),
+    }
+    status = _condition(request, etag, stored)
+    if status is not None:
+        return web.Response(status=status, headers=common)
+    try:
+        span = _span(request, etag, section.size)
+    except _Unsatisfiable:
+        common["Content-Range"] = f"bytes */{section.size}"
+        return web.Response(
+            status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=common
+        )
+    response = web.StreamResponse(headers={**common, "Content-Type": content_type})
+    start, stop = span or (0, section.size)
+    if span is not None:
+        response.set_status(HTTPStatus.PARTIAL_CONTENT)
+        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{section.size}"
+    response.content_length = stop - start
+    archive = gateway(request).archive
+    piece = archive.file_range(instance, section.start + start, section.start + stop)
+    async with streaming(request, response) as wanted:
+        if wanted:
+            async for chunk in archive.read([piece]):
+                await response.write(chunk)
+    return response
+
+
+def _tags(value: str) -> set[str]:
+    return {tag.strip().removeprefix("W/") for tag in value.split(",")}
+
+
+def _condition(request: web.Request, etag: str, stored: datetime) -> int | None:
+    """The status that the conditional headers lead to; None to go on (RFC 9110 13.2.2)."""
+    headers = request.headers
+    second = stored.replace(microsecond=0)
+    if "If-Match" in headers:
+        if not _tags(headers["If-Match"]) & {etag, "*"}:
+            return HTTPStatus.PRECONDITION_FAILED
+    elif request.if_unmodified_since and second > request.if_unmodified_since:
+        return HTTPStatus.PRECONDITION_FAILED
+    if "If-None-Match" in headers:
+        if _tags(headers["If-None-Match"]) & {etag, "*"}:
+            return HTTPStatus.NOT_MODIFIED
+    elif request.if_modified_since and second <= request.if_modified_since:
+        return HTTPStatus.NOT_MODIFIED
+    return None
+
+
+def _span(request: web.Request, etag: str, size: int) -> tuple[int, int] | None:
+    """The bytes that Range asks for; None for the whole.
+
+    Several ranges, other units and what cannot be read are answered with the whole, as
+    RFC 9110 14.2 allows.
+    """
+    if request.headers.get("If-Range", etag) != etag or request.method != "GET":
+        return None
+    found = _RANGE.fullmatch(request.headers.get("Range", ""))
+    if found is None or found[1] == found[2] == "":
+        return None
+    if max(len(found[1]), len(found[2])) > _LONGEST_NUMBER:
+        raise _Unsatisfiable
+    if found[1] == "":
+        start, stop = max(size - int(found[2]), 0), size
+    else:
+        start = int(found[1])
+        stop = min(int(found[2]) + 1, size) if found[2] else size
+        if found[2] and int(found[2]) < start:
+            return None
+    if start >= stop:
+        raise _Unsatisfiable
+    return start, stop

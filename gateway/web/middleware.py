@@ -1,0 +1,191 @@
+"""Around every handler: the door, the way to the handler, and what errors become.
+
+The one table from error to status is here. The body of an error is Orthanc's, which
+scripts read; an error after the first byte of an answer can only break the connection.
+"""
+
+import logging
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from gateway.errors import (
+    BadConfiguration,
+    BadRequest,
+    Conflict,
+    GatewayError,
+    NotAcceptable,
+    NotAllowed,
+    NotDicom,
+    NotFound,
+    ReadOnly,
+    StorageFull,
+    TooLarge,
+    TooSlow,
+    UnsupportedMedia,
+)
+from gateway.web.auth import CHALLENGE, Door
+from gateway.web.context import gateway
+from gateway.web.router import Found, Router
+
+log = logging.getLogger(__name__)
+
+ROUTER = web.AppKey("router", Router)
+DOOR = web.AppKey("door", Door)
+
+#: Error, HTTP status, and Orthanc's name and number of it; the first that fits counts.
+STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
+    (NotDicom, HTTPStatus.BAD_REQUEST, "Bad file format", 15),
+    (BadRequest, HTTPStatus.BAD_REQUEST, "Bad request", 8),
+    (NotFound, HTTPStatus.NOT_FOUND, "Unknown resource", 17),
+    (NotAcceptable, HTTPStatus.NOT_ACCEPTABLE, "Not acceptable", 34),
+    (
+        UnsupportedMedia,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "Unsupported media type",
+        3000,
+    ),
+    (Conflict, HTTPStatus.CONFLICT, "Duplicate resource", 44),
+    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Bad request", 8),
+    (TooSlow, HTTPStatus.REQUEST_TIMEOUT, "Timeout", 42),
+    (ReadOnly, HTTPStatus.FORBIDDEN, "Read-only", 37),
+    (NotAllowed, HTTPStatus.FORBIDDEN, "Forbidden access", 30),
+    (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE, "Full storage", 19),
+    (BadConfiguration, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", -1),
+    (Exception, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", -1),
+)
+
+
+@web.middleware
+async def protect(request: web.Request, handler: object) -> web.StreamResponse:
+    """Let in who may come, find the handler, and turn errors into answers."""
+    response: web.StreamResponse | None = _refusal(request)
+    if response is None:
+        try:
+            response = await _dispatch(request)
+        except Exception as error:
+            response = _failed(request, error)
+    return response
+
+
+async def sign(request: web.Request, response: web.StreamResponse) -> None:
+    """Put on every answer what each of them carries."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Server"] = f"dicomweb-gateway/{gateway(request).version}"
+
+
+def _refusal(request: web.Request) -> web.Response | None:
+    """The answer to somebody who may not come in."""
+    door = request.app[DOOR]
+    if not door.admits_peer(request.remote):
+        return web.Response(status=HTTPStatus.UNAUTHORIZED)
+    if door.admits(request.headers.get("Authorization")) or _is_open(request):
+        return None
+    return web.Response(
+        status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": CHALLENGE}
+    )
+
+
+def _find(request: web.Request) -> Found | None:
+    return request.app[ROUTER].find(request.rel_url.raw_path)
+
+
+def _is_open(request: web.Request) -> bool:
+    found = _find(request)
+    route = found.route(request.method) if found else None
+    return route is not None and route.open_to_all
+
+
+def _method(request: web.Request) -> str:
+    """The method, or what an old client says it means (as in Orthanc)."""
+    override = request.headers.get("X-HTTP-Method-Override", "")
+    if request.method == "GET" and not override:
+        override = request.query.get("_method", "")
+    meant = override.upper()
+    if meant in ("PUT", "DELETE") and request.method in ("GET", "POST"):
+        return meant
+    return request.method
+
+
+async def _dispatch(request: web.Request) -> web.StreamResponse:
+    found = _find(request)
+    if found is None:
+        raise NotFound(_hint(request))
+    method = _method(request)
+    route = found.route(method)
+    if route is not None:
+        return await route.handler(request, **found.arguments)
+    allow = {"Allow": found.allowed()}
+    if method == "OPTIONS":
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers=allow)
+    return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
+
+
+def _hint(request: web.Request) -> str:
+    """What to say of a path that leads nowhere."""
+    root = gateway(request).settings.dicom_web.root
+    path = request.rel_url.raw_path
+    if path.startswith(("/studies", "/series")) and root != "/":
+        return f"there is nothing at this path; the DICOMweb server is at {root}"
+    return "there is nothing at this path"
+
+
+def _failed(request: web.Request, error: Exception) -> web.StreamResponse:
+    """The answer that says what went wrong."""
+    if not isinstance(error, GatewayError):
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+    status, name, number = next(
+        (status, name, number)
+        for kind, status, name, number in STATUS
+        if isinstance(error, kind)
+    )
+    response = web.Response(status=status)
+    if not request.content.at_eof() and request.body_exists:
+        # The rest of the body is not read: the connection cannot be used again.
+        response.force_close()
+    if gateway(request).settings.http_describe_errors:
+        response.body = _description(request, error, status, name, number)
+        response.content_type = "application/json"
+    return response
+
+
+def _description(
+    request: web.Request, error: Exception, status: HTTPStatus, name: str, number: int
+) -> bytes:
+    known = isinstance(error, GatewayError)
+    return orjson.dumps(
+        {
+            "Details": str(error) if known else "see the log of the gateway",
+            "HttpError": status.phrase,
+            "HttpStatus": status.value,
+            "Message": str(error) if known else name,
+            "Method": request.method,
+            "OrthancError": name,
+            "OrthancStatus": number,
+            "Uri": request.path,
+        },
+        option=orjson.OPT_INDENT_2,
+    )
+
+
+async def expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer ``Expect: 100-continue`` before the body comes (RFC 9110 10.1.1).
+
+    Who may not come in is told so before sending gigabytes.
+    """
+    refusal = _refusal(request)
+    if refusal is not None:
+        refusal.force_close()
+        return refusal
+    if request.headers.get("Expect", "").lower() != "100-continue":
+        return web.Response(status=HTTPStatus.EXPECTATION_FAILED)
+    transport = request.transport
+    if transport is not None:
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    return None
+
+
+async def unused(request: web.Request) -> web.StreamResponse:
+    """Stand in the place of a handler: `protect` finds the real one."""
+    raise web.HTTPNotFound

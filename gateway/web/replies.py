@@ -1,0 +1,116 @@
+"""Answers on their way out, streamed: arrays of JSON, documents of XML, files.
+
+What is short goes out whole, with its length; what is long goes out as it is found. Once
+the first byte is out, an error can only break the connection: a reader must never take
+half an answer for a whole one (RFC 9112 8).
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from aiohttp import web
+
+from gateway.wire import multipart
+
+log = logging.getLogger(__name__)
+
+JSON = "application/dicom+json"
+XML = "application/dicom+xml"
+MULTIPART = "multipart/related"
+
+#: An answer up to this many bytes goes out in one piece.
+WHOLE = 256 * 1024
+
+
+@asynccontextmanager
+async def streaming(
+    request: web.Request, response: web.StreamResponse
+) -> AsyncIterator[bool]:
+    """Send the head of the answer, then its body by `response.write` within.
+
+    The value tells whether a body is wanted: HEAD has none. What goes wrong within
+    breaks the connection.
+    """
+    await response.prepare(request)
+    try:
+        yield request.method != "HEAD"
+        await response.write_eof()
+    except ConnectionResetError:
+        log.debug("the client went away")
+    except BaseException as error:
+        if request.transport is not None:
+            request.transport.abort()
+        if not isinstance(error, Exception):
+            raise
+        log.exception("%s %s broke off", request.method, request.path)
+
+
+async def _gathered(
+    texts: AsyncIterator[list[bytes]],
+) -> tuple[list[bytes], bool]:
+    """Texts until there is enough to send, and whether that was all."""
+    found: list[bytes] = []
+    size = 0
+    async for group in texts:
+        found += group
+        size += sum(map(len, group))
+        if size > WHOLE:
+            return found, False
+    return found, True
+
+
+async def json_array(
+    request: web.Request,
+    texts: AsyncIterator[list[bytes]],
+    headers: Mapping[str, str] | None = None,
+) -> web.StreamResponse:
+    """An array of the JSON texts; no charset, clients compare the type by equality."""
+    found, complete = await _gathered(texts)
+    if complete:
+        return web.Response(
+            body=b"[" + b",".join(found) + b"]", content_type=JSON, headers=headers
+        )
+    response = web.StreamResponse(headers=headers)
+    response.content_type = JSON
+    async with streaming(request, response) as wanted:
+        if wanted:
+            await response.write(b"[" + b",".join(found))
+            async for group in texts:
+                await response.write(b"," + b",".join(group))
+            await response.write(b"]")
+    return response
+
+
+async def xml_documents(
+    request: web.Request,
+    documents: AsyncIterator[list[bytes]],
+    headers: Mapping[str, str] | None = None,
+) -> web.StreamResponse:
+    """One part for each document (PS3.18 8.7.3.2); none is only the closing boundary."""
+    boundary = multipart.new_boundary()
+    response = web.StreamResponse(headers=headers)
+    response.headers["Content-Type"] = multipart.content_type(XML, boundary)
+    found, complete = await _gathered(documents)
+    async with streaming(request, response) as wanted:
+        if wanted:
+            await response.write(b"".join(_parts(boundary, found, first=True)))
+            if not complete:
+                async for group in documents:
+                    await response.write(b"".join(_parts(boundary, group, first=False)))
+            await response.write(multipart.closing(boundary))
+    return response
+
+
+def _parts(boundary: str, documents: list[bytes], *, first: bool) -> Iterator[bytes]:
+    for document in documents:
+        headers = (("Content-Type", XML), ("Content-Length", str(len(document))))
+        yield multipart.part_header(boundary, headers, first=first)
+        yield document
+        first = False
+
+
+def no_content() -> web.Response:
+    """Done, and nothing to say of it."""
+    return web.Response(status=HTTPStatus.NO_CONTENT)

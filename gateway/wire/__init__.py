@@ -1,0 +1,1 @@
+"""The transport formats: multipart bodies and media types. Knows no server."""

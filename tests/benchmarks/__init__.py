@@ -1,0 +1,1 @@
+"""How fast, how lean and how quick to answer, beside Orthanc on the same data."""

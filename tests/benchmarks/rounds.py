@@ -1,0 +1,173 @@
+"""Runs the workloads, ours and the peer's in turn, and takes the measures.
+
+The two never run at the same time, and which one begins changes with the round, so
+that a machine that gets slower or warmer is slower for both.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.peers import CHECKOUT, Running
+
+from .data import Collection
+from .meter import Meter, Spent
+from .workloads import Request, Workload
+
+Starter = Callable[[Path], AbstractContextManager[Running]]
+
+
+class FailedWorkloadError(Exception):
+    """A server refused, or answered something else than it had to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two that are compared."""
+
+    name: str  # "ours" or "peer"
+    start: Starter
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One workload, one server, one round."""
+
+    side: str
+    workload: Workload
+    items: int
+    wall: float  # seconds from the first request to the end of the last answer
+    seconds: list[float]  # of each request
+    statuses: dict[str, int]
+    moved: int  # bytes of bodies, whichever way they went
+    client_cpu: float
+    spent: Spent
+
+
+def run(
+    rounds: int,
+    sides: list[Side],
+    workloads: list[Workload],
+    data: Collection,
+    storage: Path,
+) -> Iterator[Measure]:
+    """Measure everything, a row at a time."""
+    groups = dict.fromkeys(workload.group for workload in workloads)
+    for number in range(rounds):
+        for group in groups:
+            rows = [workload for workload in workloads if workload.group == group]
+            # The other one begins in every second round.
+            for side in sides if number % 2 == 0 else sides[::-1]:
+                asked = [row for row in rows if row.peer or side.name == "ours"]
+                if asked:
+                    yield from _group(side, asked, data, storage)
+
+
+def _group(
+    side: Side, rows: list[Workload], data: Collection, storage: Path
+) -> Iterator[Measure]:
+    with (
+        tempfile.TemporaryDirectory(prefix=f"{side.name}-", dir=storage) as folder,
+        side.start(Path(folder)) as server,
+    ):
+        if rows[0].loads is not None:
+            load = ask(server, rows[0].loads(data), connections=4)
+            _check(side, "loading", load)
+        for row in rows:
+            yield _measure(side, row, server, data)
+
+
+def _measure(side: Side, row: Workload, server: Running, data: Collection) -> Measure:
+    requests = row.requests(data)
+    # What an earlier round has left to write is not this one's to wait for.
+    os.sync()
+    meter = Meter(server.pid)
+    told = ask(server, requests, row.connections, row.repeat, meter)
+    _check(side, row.title, told)
+    return Measure(
+        side=side.name,
+        workload=row,
+        items=row.items(data),
+        wall=told["wall"],
+        seconds=told["seconds"],
+        statuses=told["statuses"],
+        moved=max(told["received"], _sent(requests, data)),
+        client_cpu=told["client_cpu"],
+        spent=meter.spent,
+    )
+
+
+def _sent(requests: list[Request], data: Collection) -> int:
+    total = 0
+    for request in requests:
+        body = request.get("body", {})
+        if body.get("kind") == "large":
+            total += data.large.size
+        elif body.get("kind") == "many":
+            total += data.many.count * data.many.template.stat().st_size
+        else:
+            total += sum(Path(file).stat().st_size for file in body.get("files", []))
+    return total
+
+
+def _check(side: Side, title: str, told: dict[str, Any]) -> None:
+    if told["problems"]:
+        problems = "\n  ".join(told["problems"])
+        raise FailedWorkloadError(f"{side.name}, {title}:\n  {problems}")
+
+
+def ask(
+    server: Running,
+    requests: list[Request],
+    connections: int,
+    repeat: int = 1,
+    meter: Meter | None = None,
+) -> dict[str, Any]:
+    """Let a client of its own process ask, and return what it tells."""
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    plan = {"host": host, "port": int(port), "connections": connections}
+    plan |= {"requests": requests, "repeat": repeat}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.client"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as client:
+        try:
+            _say(client, json.dumps(plan))
+            _hear(client)
+            if meter is None:
+                return _let_go(client)
+            with meter:
+                return _let_go(client)
+        except BaseException:
+            client.kill()
+            raise
+
+
+def _let_go(client: "subprocess.Popen[str]") -> dict[str, Any]:
+    _say(client, "go")
+    told: dict[str, Any] = json.loads(_hear(client))
+    return told
+
+
+def _say(client: "subprocess.Popen[str]", line: str) -> None:
+    assert client.stdin is not None
+    client.stdin.write(line + "\n")
+    client.stdin.flush()
+
+
+def _hear(client: "subprocess.Popen[str]") -> str:
+    assert client.stdout is not None
+    line = client.stdout.readline()
+    if not line:
+        raise FailedWorkloadError("the client ended before it had finished")
+    return line

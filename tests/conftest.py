@@ -1,0 +1,50 @@
+"""What all tests share: a running gateway, small DICOM files, and a guard on the loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from blockbuster import blockbuster_ctx
+
+from gateway.app import build
+from tests.settings import settings
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def no_blocking(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A call that blocks the event loop fails the test that made it."""
+    if request.node.get_closest_marker("benchmark"):
+        yield
+        return
+    with blockbuster_ctx("gateway"):
+        yield
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start a gateway with the given options; the client that speaks to it.
+
+    ``await start(ReadOnly=True, DicomWeb={"Root": "/x/"})``
+    """
+    async with AsyncExitStack() as stack:
+
+        async def begin(**options: Any) -> TestClient[Any, Any]:
+            made = await asyncio.to_thread(settings, tmp_path, options)
+            app = await asyncio.to_thread(build, made)
+            client = TestClient(TestServer(app), auto_decompress=False)
+            return await stack.enter_async_context(client)
+
+        yield begin
+
+
+@pytest.fixture
+async def client(start: Start) -> TestClient[Any, Any]:
+    """A gateway with the default options, and the client that speaks to it."""
+    started: TestClient[Any, Any] = await start()
+    return started
