@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.archive import Archive
 from gateway.config.settings import Settings
 from gateway.dicom.charsets import default_encodings
-from gateway.intake import Limits, Overwrite
+from gateway.outcomes import Limits, Overwrite
 from gateway.routes import routes
 from gateway.web.addresses import Addresses
 from gateway.web.auth import Door

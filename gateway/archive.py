@@ -7,6 +7,7 @@ before its file, and start-up finishes what a crash left between the two.
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from itertools import islice
@@ -19,8 +20,9 @@ import orjson
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.query import Query
-from gateway.errors import NotFound
-from gateway.intake import NO_LIMITS, Intake, Limits, Overwrite, Receiver
+from gateway.errors import BadConfiguration, NotFound, StorageFull
+from gateway.intake import Intake, Receiver
+from gateway.outcomes import NO_LIMITS, Limits, Overwrite
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.database import Session, SqliteDatabase
 from gateway.storage.entries import inflate
@@ -28,6 +30,8 @@ from gateway.storage.index import Index, Instance, Totals
 from gateway.storage.migrations import migrate
 from gateway.storage.reading import FileRange, Piece, Reading
 from gateway.storage.search import Found, find
+from gateway.storage.sending import Sending
+from gateway.storage.threads import done
 
 __all__ = ["Archive", "FileRange", "Found", "Instance", "Piece"]
 
@@ -67,11 +71,16 @@ class Archive:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            await asyncio.to_thread(self._open_folders)
             stack.callback(self._blobs.close_lane)
-            await stack.enter_async_context(self._database)
-            await self._database.write(migrate)
-            await self._sweep()
+            try:
+                await asyncio.to_thread(self._open_folders)
+                await stack.enter_async_context(self._database)
+                await self._database.write(migrate)
+                await self._sweep()
+            except (OSError, StorageFull) as error:
+                raise BadConfiguration(
+                    f"the archive cannot be used: {error}"
+                ) from error
             await stack.enter_async_context(self._intake)
             self._stack = stack.pop_all()
         return self
@@ -85,8 +94,7 @@ class Archive:
         await self._stack.aclose()
 
     def _open_folders(self) -> None:
-        for folder in self._folders:
-            folder.mkdir(parents=True, exist_ok=True)
+        self._folders[1].mkdir(parents=True, exist_ok=True)
         self._blobs.open_lane()
 
     async def _sweep(self) -> None:
@@ -113,9 +121,7 @@ class Archive:
 
     async def check_room(self, size: int = 0) -> None:
         """Raise StorageFull if that many more bytes would be too much."""
-        await self._database.read(
-            lambda session: self._intake.check_room(session, size)
-        )
+        await self._intake.check_room(size)
 
     # -- finding ---------------------------------------------------------------------
 
@@ -193,6 +199,23 @@ class Archive:
         offset, length = places[path]
         return offset, length
 
+    async def look(
+        self, instance: Instance, examine: Callable[[Callable[[int, int], bytes]], T]
+    ) -> T:
+        """What `examine` finds in an instance's file; it runs in a thread.
+
+        It gets a function that reads so many bytes from an offset on.
+        """
+
+        def work() -> T:
+            descriptor = self._blobs.open(instance.blob)
+            try:
+                return examine(lambda offset, size: os.pread(descriptor, size, offset))
+            finally:
+                os.close(descriptor)
+
+        return await asyncio.to_thread(work)
+
     async def parent_series(self, instance: Instance) -> str:
         """Orthanc's identifier of the series of an instance."""
         return (await self.parents(instance))[0][1]
@@ -239,10 +262,14 @@ class Archive:
                 ahead = asyncio.ensure_future(asyncio.to_thread(reading.fill))
                 yield chunk
         finally:
-            await asyncio.wait([ahead])
-            if not ahead.cancelled():
-                ahead.exception()  # seen already, or of no interest any more
-            reading.close()
+            try:
+                await done(ahead)
+            finally:
+                reading.close()
+
+    def sending(self, pieces: Sequence[Piece]) -> Sending:
+        """The pieces, to be pushed to a socket; its methods belong into a thread."""
+        return Sending(self._blobs, pieces)
 
     @staticmethod
     def file_range(
@@ -278,11 +305,7 @@ class Archive:
         if not names:
             return
 
-        def remove() -> None:
-            for name in names:
-                self._blobs.remove(name)
-
-        await asyncio.to_thread(remove)
+        await asyncio.to_thread(self._blobs.remove, names)
         await self._database.write(
             lambda session: self._index.discarded(session, names)
         )

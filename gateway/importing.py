@@ -20,7 +20,7 @@ from gateway.app import make_archive
 from gateway.archive import Archive
 from gateway.config.settings import load
 from gateway.errors import GatewayError
-from gateway.intake import Outcome, Stored
+from gateway.outcomes import Outcome, Stored
 from gateway.zips import store_zip
 
 _STEP = 1024 * 1024

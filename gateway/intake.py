@@ -1,34 +1,41 @@
-"""Taking instances in: gathered in memory or on disk, checked, made durable, indexed.
+"""Taking instances in: gathered in memory or on disk, read, made durable, indexed.
 
-Two groups share the costs of whoever arrives at the same time. The first reads headers,
-compares with what is held and writes files; the second flushes them to the disk and adds
-their rows in one transaction. Only then is anybody told that an instance is stored. A bad
-instance is an answer, not an exception: it must not spoil the others of its request.
+What is small is read where it arrives and waits in memory; what is large flows into its
+file and is read from there. Whoever is ready at the same time shares one flush and one
+transaction. Only then is anybody told that an instance is stored. A bad instance is an
+answer, not an exception: it must not spoil the others of its request.
 """
 
 import asyncio
-import enum
 import logging
-from collections.abc import Callable
+import math
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
+from gateway.commit import Buffers, Commit, Ready, held_already
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.header import Header, read_header, read_header_of
-from gateway.dicom.hierarchy import Uids
-from gateway.errors import GatewayError, NotDicom, StorageFull
+from gateway.errors import GatewayError, StorageFull
+from gateway.outcomes import (
+    NO_LIMITS,
+    Limits,
+    OtherStudy,
+    Outcome,
+    Overwrite,
+    refusal,
+    refused,
+)
 from gateway.storage.blobs import DiskBlobs, Incoming
 from gateway.storage.database import Database, Session
-from gateway.storage.entries import Entry, entry_of
+from gateway.storage.entries import entry_of
 from gateway.storage.grouping import Grouping
-from gateway.storage.index import Added, Index, Instance, Occupied
-from gateway.storage.reading import same_bytes
+from gateway.storage.index import Index
+from gateway.storage.threads import in_thread
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 #: Bytes of one instance gathered in memory before they go to its file.
 SPOOL_CHUNK = 1024 * 1024
@@ -36,81 +43,40 @@ SPOOL_CHUNK = 1024 * 1024
 #: Bytes of all unfinished instances held in memory by one process.
 SPOOL_MEMORY = 16 * 1024 * 1024
 
-#: Instances that share one reading of headers, and one flush and transaction.
-PREPARE_LIMIT, COMMIT_LIMIT = 32, 128
+#: For so many seconds the free space of the disk is believed to be about the same.
+_ROOM_SECONDS = 1.0
 
+#: Instances that share one flush and one transaction.
+COMMIT_LIMIT = 64
 
-class FailureReason(enum.IntEnum):
-    """Why an instance was not stored (PS3.18 I.2.2, PS3.7 annex C)."""
+#: A header that ends within so many bytes is read at once, without a thread: reading it
+#: takes less time than getting there.
+QUICK = 64 * 1024
 
-    PROCESSING_FAILURE = 0x0110
-    DUPLICATE_INSTANCE = 0x0111
-    OUT_OF_RESOURCES = 0xA700
-    CANNOT_UNDERSTAND = 0xC000
-
-
-class Overwrite(enum.Enum):
-    """What becomes of an address that is held with other content."""
-
-    NEVER = "Never"
-    ALWAYS = "Always"
-    IF_CHANGED = "IfChanged"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The instance is safe: on the disk and in the index."""
-
-    uids: Uids
-    orthanc_ids: tuple[str, str, str, str]  # of patient, study, series, instance
-    sop_class: str
-    already_there: bool  # the same bytes were held before
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The instance is not stored, and nothing of it is left."""
-
-    reason: FailureReason
-    message: str  # for people; names the attribute, never the patient
-    sop_class: str = ""  # empty when the file did not tell
-    instance: str = ""  # SOPInstanceUID, likewise
-
-
-Outcome = Stored | Refused
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """When to refuse for lack of room; 0 for no limit."""
-
-    storage_size: int = 0  # bytes of all instances
-    free_space: int = 0  # bytes to leave free on the disk
-
-
-NO_LIMITS = Limits()
+_PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
 
 
 @dataclass(slots=True)
 class _Arrived:
     """An instance whose bytes are all here: in `buffers`, after those in `incoming`."""
 
-    buffers: list[bytes | memoryview]
+    buffers: Buffers
     incoming: Incoming | None
     within: str | None  # the only StudyInstanceUID that is welcome
 
     def size(self) -> int:
+        """Bytes of the instance."""
         return sum(map(len, self.buffers)) + (
             self.incoming.size if self.incoming else 0
         )
 
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """An instance in its file, ready to be made durable."""
-
-    entry: Entry
-    incoming: Incoming
+    def whole(self) -> bytes:
+        """The bytes in memory, in one piece from now on."""
+        if len(self.buffers) == 1 and isinstance(self.buffers[0], bytes):
+            return self.buffers[0]
+        whole = b"".join(self.buffers)
+        self.buffers = [whole]
+        return whole
 
 
 class Intake:
@@ -133,14 +99,13 @@ class Intake:
         self._overwrite = overwrite is not Overwrite.NEVER
         self._encodings = encodings
         self._limits = limits
-        self._preparing = Grouping(self._prepare_group, PREPARE_LIMIT)
-        self._committing = Grouping(self._commit_group, COMMIT_LIMIT)
+        self._free, self._measured = 0, -math.inf  # free space, and when it was
+        self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
+        self._committing = Grouping(self._commit, COMMIT_LIMIT)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        # Left in the other order: what is being prepared still gets committed.
         await self._stack.enter_async_context(self._committing)
-        await self._stack.enter_async_context(self._preparing)
         return self
 
     async def __aexit__(
@@ -157,145 +122,121 @@ class Intake:
 
     async def keep(self, arrived: _Arrived) -> Outcome:
         """Store an instance whose bytes are all here."""
-        prepared = await self._preparing.submit(arrived)
-        if isinstance(prepared, _Prepared):
-            return await self._committing.submit(prepared)
-        return prepared
+        try:
+            if arrived.incoming is None and _is_quick(arrived.whole()):
+                ready = self._read(arrived)
+            elif arrived.incoming is None:
+                ready = await in_thread(lambda: self._read(arrived))
+            else:
+                ready = await self._database.read(
+                    lambda session: self._read_large(session, arrived)
+                )
+        except Exception as error:
+            log.exception("an instance could not be read")
+            ready = refused(error, None)
+        except BaseException:
+            if arrived.incoming:
+                await in_thread(arrived.incoming.discard)
+            raise
+        if isinstance(ready, Ready):
+            return await self._committing.submit(ready)
+        if arrived.incoming:
+            await in_thread(arrived.incoming.discard)
+        return ready
 
-    # -- first group: headers, comparison, files ------------------------------------
+    # -- what it is ------------------------------------------------------------------
 
-    async def _prepare_group(self, group: list[_Arrived]) -> list[_Prepared | Outcome]:
-        return await self._database.read(
-            lambda session: [self._prepare(session, arrived) for arrived in group]
-        )
-
-    def _prepare(self, session: Session, arrived: _Arrived) -> _Prepared | Outcome:
+    def _read(self, arrived: _Arrived) -> Ready | Outcome:
         header: Header | None = None
         try:
             header = self._header(arrived)
-            return self._admit(session, arrived, header)
+            if arrived.within is not None and header.uids.study != arrived.within:
+                raise OtherStudy
+            entry = entry_of(header, arrived.size())
         except GatewayError as error:
-            outcome = _refused(error, header)
-        except Exception as error:
-            log.exception("an instance could not be prepared")
-            outcome = _refused(error, header)
-        if arrived.incoming:
-            arrived.incoming.discard()
-        return outcome
+            return refused(error, header)
+        buffers = [] if arrived.incoming else arrived.buffers
+        return Ready(entry, buffers, arrived.incoming)
 
     def _header(self, arrived: _Arrived) -> Header:
-        if arrived.incoming:
-            arrived.incoming.append(arrived.buffers)
-            return read_header_of(arrived.incoming.path, self._encodings)
-        if len(arrived.buffers) == 1 and isinstance(arrived.buffers[0], bytes):
-            return read_header(arrived.buffers[0], self._encodings)
-        whole = b"".join(arrived.buffers)
-        arrived.buffers = [whole]
-        return read_header(whole, self._encodings)
-
-    def _admit(
-        self, session: Session, arrived: _Arrived, header: Header
-    ) -> _Prepared | Outcome:
-        if arrived.within is not None and header.uids.study != arrived.within:
-            arrived_for = "StudyInstanceUID (0020,000D) is not that of the address"
-            raise _OtherStudy(arrived_for)
-        size = arrived.incoming.size if arrived.incoming else arrived.size()
-        entry = entry_of(header, size)
-        held = self._index.locate(session, header.uids)
-        if held and self._same(arrived, held, size):
-            if arrived.incoming:
-                arrived.incoming.discard()
-            return _stored(entry, already_there=True)
-        if held and not self._overwrite:
-            raise _Duplicate
-        self.check_room(session, size)
         if arrived.incoming is None:
-            incoming = self.blobs.incoming()
-            try:
-                incoming.append(arrived.buffers)
-            except BaseException:
-                incoming.discard()
-                raise
-            return _Prepared(entry, incoming)
-        return _Prepared(entry, arrived.incoming)
+            return read_header(arrived.whole(), self._encodings)
+        arrived.incoming.append(arrived.buffers)
+        arrived.buffers = []
+        return read_header_of(arrived.incoming.path, self._encodings)
 
-    def _same(self, arrived: _Arrived, held: Instance, size: int) -> bool:
-        if size != held.size:
-            return False
-        other = str(arrived.incoming.path) if arrived.incoming else arrived.buffers
-        return same_bytes(self.blobs, held.blob, size, other)
+    def _read_large(self, session: Session, arrived: _Arrived) -> Ready | Outcome:
+        """Read, and compare with what is held: nobody's commit waits for that."""
+        ready = self._read(arrived)
+        if isinstance(ready, Ready):
+            held = held_already(
+                session, self._index, self.blobs, ready, self._overwrite
+            )
+            return ready if held is None else held
+        return ready
 
-    def check_room(self, session: Session, size: int) -> None:
-        """Raise StorageFull if that many more bytes would be too much."""
+    # -- is there room ---------------------------------------------------------------
+
+    async def check_room(self, size: int) -> None:
+        """Raise StorageFull if that many more bytes would be too much.
+
+        What the disk said a moment ago is believed.
+        """
         limits = self._limits
-        if (
-            limits.storage_size
-            and self._index.size(session) + size > limits.storage_size
-        ):
-            raise StorageFull("MaximumStorageSize is reached")
-        if limits.free_space and self.blobs.free_space() - size < limits.free_space:
-            raise StorageFull("too little free space is left on the disk")
+        if not limits.storage_size:
+            age = time.monotonic() - self._measured
+            if not limits.free_space or (
+                age < _ROOM_SECONDS and self._free - size > 2 * limits.free_space
+            ):
+                return
+        await self._database.read(lambda session: self._check_room(session, size))
 
-    # -- second group: durable, indexed, in place -----------------------------------
+    def _check_room(self, session: Session, size: int) -> None:
+        limits = self._limits
+        if limits.storage_size:
+            held = self._index.size(session)
+            if held + size > limits.storage_size:
+                raise StorageFull("MaximumStorageSize is reached")
+        if limits.free_space:
+            self._free, self._measured = self.blobs.free_space(), time.monotonic()
+            if self._free - size < limits.free_space:
+                raise StorageFull("too little free space is left on the disk")
 
-    async def _commit_group(self, group: list[_Prepared]) -> list[Outcome]:
+    # -- durable, indexed, in place --------------------------------------------------
+
+    async def _commit(self, group: list[Ready]) -> list[Outcome]:
+        commit = Commit(
+            self.blobs, self._index, group, overwrite=self._overwrite, gone=self._gone
+        )
+
+        def write(session: Session) -> None:
+            self._check_room(session, sum(ready.entry.size for ready in group))
+            commit.write(session)
+
         try:
-            await asyncio.to_thread(self._flush, group)
-            added = await self._database.write(
-                lambda session: self._index.add(
-                    session,
-                    [(p.entry, p.incoming.name, self._overwrite) for p in group],
-                )
+            outcomes = await self._database.write_between(
+                write, commit.add, commit.finish
             )
         except Exception as error:
             return await self._commit_alone(group, error)
-        return await asyncio.to_thread(self._publish, group, added)
+        self._gone = commit.gone
+        return outcomes
 
     async def _commit_alone(
-        self, group: list[_Prepared], error: Exception
+        self, group: list[Ready], error: Exception
     ) -> list[Outcome]:
         """A group failed: find out who is to blame, the others are stored."""
         if len(group) > 1:
             outcomes = []
-            for prepared in group:
-                outcomes += await self._commit_group([prepared])
+            for ready in group:
+                outcomes += await self._commit([ready])
             return outcomes
         if not isinstance(error, GatewayError):
             log.error("an instance could not be committed", exc_info=error)
-        prepared = group[0]
-        await asyncio.to_thread(prepared.incoming.discard)
-        uids = prepared.entry.uids
-        return [_refusal(error, prepared.entry.sop_class, uids.instance)]
-
-    def _flush(self, group: list[_Prepared]) -> None:
-        for prepared in group:
-            prepared.incoming.flush()
-        self.blobs.settle()
-
-    def _publish(
-        self, group: list[_Prepared], added: list[Added | Occupied]
-    ) -> list[Outcome]:
-        return [
-            self._place(prepared, outcome)
-            for prepared, outcome in zip(group, added, strict=True)
-        ]
-
-    def _place(self, prepared: _Prepared, outcome: Added | Occupied) -> Outcome:
-        entry, incoming = prepared.entry, prepared.incoming
-        if isinstance(outcome, Added):
-            self.blobs.publish(incoming.name)
-            if outcome.replaced:
-                self.blobs.remove(outcome.replaced)
-            return _stored(entry, already_there=False)
-        # Somebody else stored the same address while this one was on its way.
-        held = outcome.instance
-        same = held.size == entry.size and same_bytes(
-            self.blobs, held.blob, held.size, str(incoming.path)
-        )
-        incoming.discard()
-        if same:
-            return _stored(entry, already_there=True)
-        return _refusal(_Duplicate(), entry.sop_class, entry.uids.instance)
+        ready = group[0]
+        await asyncio.to_thread(ready.discard)
+        uids = ready.entry.uids
+        return [refusal(error, ready.entry.sop_class, uids.instance)]
 
 
 class Receiver:
@@ -322,7 +263,7 @@ class Receiver:
     ) -> None:
         incoming, _ = self._take()
         if incoming:
-            await asyncio.to_thread(incoming.discard)
+            await in_thread(incoming.discard)
 
     async def write(self, chunk: bytes | memoryview) -> None:
         """Add bytes; raises StorageFull."""
@@ -336,7 +277,7 @@ class Receiver:
         buffers, self._buffers = self._buffers, []
         freed, self._buffered = self._buffered, 0
         try:
-            await _in_thread(lambda: self._append(buffers))
+            await in_thread(lambda: self._append(buffers))
         finally:
             self._intake.memory -= freed
 
@@ -362,44 +303,7 @@ class Receiver:
         return taken
 
 
-class _OtherStudy(GatewayError):
-    """The instance belongs to another study."""
-
-
-class _Duplicate(GatewayError):
-    """SOPInstanceUID (0008,0018) is already held with other content."""
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Run work in a thread to its end, also when the caller is cancelled."""
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
-
-
-def _stored(entry: Entry, *, already_there: bool) -> Stored:
-    return Stored(entry.uids, entry.orthanc_ids, entry.sop_class, already_there)
-
-
-def _refused(error: Exception, header: Header | None) -> Refused:
-    if header is None:
-        return _refusal(error, "", "")
-    return _refusal(error, header.sop_class, header.uids.instance)
-
-
-_REASONS: tuple[tuple[type[Exception], FailureReason], ...] = (
-    (StorageFull, FailureReason.OUT_OF_RESOURCES),
-    (NotDicom, FailureReason.CANNOT_UNDERSTAND),
-    (_Duplicate, FailureReason.DUPLICATE_INSTANCE),
-)
-
-
-def _refusal(error: Exception, sop_class: str, instance: str) -> Refused:
-    message = str(error) if isinstance(error, GatewayError) else "an internal error"
-    for kind, reason in _REASONS:
-        if isinstance(error, kind):
-            return Refused(reason, message, sop_class, instance)
-    return Refused(FailureReason.PROCESSING_FAILURE, message, sop_class, instance)
+def _is_quick(whole: bytes) -> bool:
+    """Whether the header is short: pixel data begins soon, or there is not much at all."""
+    start = whole[:QUICK]
+    return len(whole) <= QUICK or any(tag in start for tag in _PIXEL_DATA)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from gateway.dicomweb import delete, qido, stow, wado_rs
+from gateway.dicomweb import bulk, delete, qido, stow, wado_rs
 from gateway.orthanc import instances, system, upload
 from gateway.web.router import Handler, Route
 
@@ -23,7 +23,7 @@ _READ: tuple[tuple[str, Handler], ...] = (
     (f"{_STUDY}/metadata", wado_rs.metadata),
     (f"{_SERIES}/metadata", wado_rs.metadata),
     (f"{_INSTANCE}/metadata", wado_rs.metadata),
-    (f"{_INSTANCE}/bulk/{{path...}}", wado_rs.bulk),
+    (f"{_INSTANCE}/bulk/{{path...}}", bulk.retrieve),
 )
 
 _WRITE: tuple[tuple[str, str, Handler], ...] = (

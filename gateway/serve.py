@@ -1,6 +1,7 @@
 """Serving: one process, or several on one port with one that looks after them."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from gateway.app import VERSION, build
+from gateway.app import VERSION, build, make_archive
 from gateway.config.settings import Settings, load
 from gateway.errors import BadConfiguration
 
@@ -32,6 +33,7 @@ _BACKLOG = 1024
 #: A worker that ends sooner than this many seconds after its start is not to be trusted.
 _SHORT_LIFE = 5.0
 
+_STOP = (signal.SIGINT, signal.SIGTERM)
 _LOOPBACK = ("127.0.0.1", "::1")
 _TLS = {
     0: ssl.TLSVersion.TLSv1,
@@ -163,7 +165,7 @@ async def _serve(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOP:
         loop.add_signal_handler(number, stop.set)
     runner = web.AppRunner(
         build(settings),
@@ -195,32 +197,60 @@ def _look_after(
     settings: Settings, sockets: Sequence[socket.socket], count: int
 ) -> int:
     """Start the workers, start again those that fall, end them all when told to."""
-    addresses = [(s.family, s.type, s.proto, s.getsockname()) for s in sockets]
-    _tls(settings)  # a certificate that cannot be used is told once, here
-    workers: dict[int, float] = {}
-    stopping = False
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal stopping
-        stopping = True
-        for process in workers:
-            os.kill(process, signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    # What cannot be used, a certificate or an archive, is told once, here.
+    _tls(settings)
+    asyncio.run(_try_archive(settings))
+    workers = _Workers(settings, sockets)
+    for number in _STOP:
+        signal.signal(number, workers.stop)
     for _ in range(count):
-        workers[_start_worker(settings, addresses)] = time.monotonic()
-    while workers:
+        workers.start()
+    while workers.running:
         process, status = os.wait()
-        started = workers.pop(process, None)
-        if started is None or stopping:
+        started = workers.running.pop(process, None)
+        if started is None or workers.stopping:
             continue
         log.error("worker %d ended (%s), starting another", process, _ending(status))
         if time.monotonic() - started < _SHORT_LIFE:
             time.sleep(1.0)
-        if not stopping:
-            workers[_start_worker(settings, addresses)] = time.monotonic()
+        workers.start()
     return 0
+
+
+class _Workers:
+    """The processes that serve, by their ids."""
+
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+        self.running: dict[int, float] = {}  # process id -> when it was started
+        self.stopping = False
+        self._settings = settings
+        self._addresses = [
+            (s.family, s.type, s.proto, s.getsockname()) for s in sockets
+        ]
+
+    def start(self) -> None:
+        """Start one more, unless all are to end."""
+        # A signal that came before the worker is known would not reach it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+        try:
+            if not self.stopping:
+                process = _start_worker(self._settings, self._addresses)
+                self.running[process] = time.monotonic()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+
+    def stop(self, number: int, frame: object) -> None:
+        """Tell all to end: a signal handler."""
+        self.stopping = True
+        for process in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+
+
+async def _try_archive(settings: Settings) -> None:
+    """Raise BadConfiguration if the archive cannot be opened."""
+    async with make_archive(settings):
+        pass
 
 
 def _ending(status: int) -> str:
@@ -237,9 +267,12 @@ def _start_worker(
         return process
     code = 1
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOP:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         code = _work(settings, [_bound(*address) for address in addresses])
+    except BadConfiguration as error:
+        log.error("the worker cannot go on: %s", error)
     except Exception:
         log.exception("the worker cannot go on")
     finally:

@@ -11,7 +11,7 @@ from typing import IO
 
 from gateway.archive import Archive
 from gateway.errors import BadRequest, TooLarge
-from gateway.intake import Outcome
+from gateway.outcomes import Outcome
 
 _STEP = 1024 * 1024
 

@@ -16,6 +16,9 @@ Encodings = tuple[str, ...]
 
 LATIN1: Encodings = ("iso8859",)
 
+TEXT_DELIMITERS = frozenset(b"\\\t\n\f\r")
+NAME_DELIMITERS = frozenset(b"\\^=")
+
 _ESCAPE = b"\x1b"
 
 # Orthanc's names for the option DefaultEncoding, as codecs of Python.
@@ -50,14 +53,14 @@ def default_encodings(name: str) -> Encodings:
         raise BadConfiguration(f"DefaultEncoding is one of {names}") from None
 
 
-def encodings_of(names: Sequence[str | None], default: Encodings) -> Encodings:
+def encodings_of(names: Sequence[object], default: Encodings) -> Encodings:
     """The codecs that Specific Character Set (0008,0005) declares (PS3.3 C.12.1.1.2).
 
     An empty first name is the default repertoire; names nobody knows are passed over.
     """
     found = []
     for position, name in enumerate(names):
-        spelled = (name or "").strip().replace("ISO IR", "ISO_IR")
+        spelled = str(name or "").strip().replace("ISO IR", "ISO_IR")
         if not spelled and position == 0:
             found.append(python_encoding[""])
             continue
@@ -69,21 +72,32 @@ def encodings_of(names: Sequence[str | None], default: Encodings) -> Encodings:
     return tuple(found) or default
 
 
-def decode(value: bytes, encodings: Encodings) -> str:
-    """The text of a value field; bytes that do not fit become replacements."""
+def decode(
+    value: bytes, encodings: Encodings, delimiters: frozenset[int] = TEXT_DELIMITERS
+) -> str:
+    """The text of a value field; bytes that do not fit become replacements.
+
+    After a delimiter the first character set holds again (PS3.5 6.1.2.5.3).
+    """
     if value.isascii() and _ESCAPE not in value:
         return value.decode("ascii")
     if _ESCAPE in value and len(encodings) > 1:
-        return _decode_with_extensions(value, encodings)
+        return _decode_with_extensions(value, encodings, delimiters)
     try:
         return value.decode(encodings[0])
     except (UnicodeDecodeError, LookupError):
         return value.decode("latin-1")
 
 
-def _decode_with_extensions(value: bytes, encodings: Encodings) -> str:
+def _decode_with_extensions(
+    value: bytes, encodings: Encodings, delimiters: frozenset[int]
+) -> str:
     """Text that switches its character set by escape sequences (PS3.5 6.1.2.5)."""
+    if encodings[0] == LATIN1[0]:
+        # The default repertoire is ASCII: whatever is beyond it after a delimiter, where
+        # the escape sequence should have been repeated, can only mean the same as before.
+        delimiters = frozenset()
     with warnings.catch_warnings():
         # What cannot be decoded is shown with replacements; that is no news to a log.
         warnings.simplefilter("ignore")
-        return decode_bytes(value, list(encodings), set())
+        return decode_bytes(value, list(encodings), set(delimiters))

@@ -18,7 +18,7 @@ from gateway.dicom.walk import Buffer, Scope, Walk
 from gateway.errors import NotDicom
 
 _IMPLICIT = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = frozenset(
     {
         "1.2.840.10008.1.2.1.99",
@@ -28,6 +28,8 @@ DEFLATED = frozenset(
 )
 
 _META_START = 132
+#: Seen behind the last element: padding, and the line ends of careless multipart.
+_AFTER_THE_END = b"\0 \r\n"
 _MAGIC = b"DICM"
 
 #: Inflated data sets up to this size are walked in memory, larger ones in a file.
@@ -82,6 +84,11 @@ def read_header_of(path: Path, encodings: Encodings = LATIN1) -> Header:
             return read_header(buffer, encodings)
 
 
+def data_set_start(buffer: Buffer) -> int:
+    """Where the data set of a file begins, of which the beginning is enough."""
+    return _meta(buffer, len(buffer))[1]
+
+
 def _meta(buffer: Buffer, size: int) -> tuple[Attributes, int]:
     """The file meta information and where it ends.
 
@@ -114,19 +121,23 @@ def _data_set(
             if not file.tell():
                 raise NotDicom("the deflated data set is empty")
             file.rollover()
+            file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
                 return _walk(inflated, 0, False, False, encodings)
     implicit = transfer_syntax in _IMPLICIT
     if implicit or transfer_syntax == "1.2.840.10008.1.2.1":
         implicit = _looks_implicit(buffer, start, implicit)
-    return _walk(buffer, start, implicit, transfer_syntax == _BIG_ENDIAN, encodings)
+    return _walk(buffer, start, implicit, transfer_syntax == BIG_ENDIAN, encodings)
 
 
 def _walk(
     buffer: Buffer, start: int, implicit: bool, big: bool, encodings: Encodings
 ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
     walk = Walk(buffer, len(buffer), implicit=implicit, big=big)
-    attributes, _ = walk.data_set(start, len(buffer), Scope(encodings))
+    attributes, end = walk.data_set(start, len(buffer), Scope(encodings))
+    # Too short for an element: padding, or what is left of one that was cut off.
+    if bytes(buffer[end:]).strip(_AFTER_THE_END):
+        raise NotDicom("the file ends inside the header of an element")
     return attributes, walk.bulk
 
 
@@ -149,7 +160,7 @@ def inflate(
     try:
         for position in range(start, len(buffer), _INFLATE_STEP):
             piece = buffer[position : position + _INFLATE_STEP]
-            while piece:
+            while piece and not inflater.eof:
                 out.write(inflater.decompress(piece, _INFLATE_STEP))
                 piece = inflater.unconsumed_tail
                 if out.tell() > _INFLATE_LIMIT:
@@ -175,7 +186,7 @@ def _uids(attributes: Attributes) -> Uids:
             raise NotDicom(f"{keyword} ({tag[:4]},{tag[4:]}) is not a UID")
         found.append(uid)
     patient_id = attributes.get("00100020", {}).get("Value", [None])
-    text = "\\".join(part or "" for part in patient_id)
+    text = "\\".join("" if part is None else str(part) for part in patient_id)
     return Uids(text, *found)
 
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from gateway.dicom.charsets import Encodings, decode
+from gateway.dicom.charsets import NAME_DELIMITERS, Encodings, decode
 
 Element = dict[str, Any]
 
@@ -27,7 +27,7 @@ NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 #: Value representations of binary values, with the size of their words in bytes.
 BINARY_WORDS = {"OB": 1, "OW": 2, "OF": 4, "OD": 8, "OL": 4, "OV": 8, "UN": 1}
 
-_NUMBERS = {
+NUMBERS = {
     "US": ("H", 2),
     "SS": ("h", 2),
     "UL": ("I", 4),
@@ -75,7 +75,7 @@ def _name(text: str) -> dict[str, str] | None:
 
 def name_element(vr: str, value: bytes, encodings: Encodings) -> Element:
     """Person names with their component groups (PS3.5 6.2.1, PS3.18 F.2.2)."""
-    text = decode(value, encodings).rstrip(_PADDING)
+    text = decode(value, encodings, NAME_DELIMITERS).rstrip(_PADDING)
     if not text:
         return {"vr": vr}
     names = [_name(part) for part in text.split("\\")]
@@ -143,7 +143,7 @@ def number_element(vr: str, value: bytes, order: str) -> Element:
     `order` is ``<`` or ``>``, the byte order of the value. Bytes after the last whole
     number are left out.
     """
-    code, size = _NUMBERS[vr]
+    code, size = NUMBERS[vr]
     count = len(value) // size
     if not count:
         return {"vr": vr}
@@ -157,7 +157,7 @@ def number_element(vr: str, value: bytes, order: str) -> Element:
 
 def is_number(vr: str) -> bool:
     """Whether values of this representation are binary numbers."""
-    return vr in _NUMBERS
+    return vr in NUMBERS
 
 
 def tag_element(value: bytes, order: str) -> Element:

@@ -14,13 +14,22 @@ an element that ends beyond the file: such a file lost bytes on its way.
 import mmap
 import struct
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
+from pydicom.datadict import private_dictionary_VR
 
 from gateway.dicom import values
 from gateway.dicom.charsets import Encodings, encodings_of
 from gateway.dicom.hierarchy import Attributes
+from gateway.dicom.usual import (
+    KEYS,
+    LONG_FORM,
+    NAMES,
+    REMEMBERED_LIMIT,
+    USUAL,
+    dictionary_vr,
+    key_of,
+    usual_code,
+)
 from gateway.dicom.values import CONVERTERS, Element
 from gateway.errors import NotDicom
 
@@ -42,20 +51,14 @@ _UNDEFINED = 0xFFFFFFFF
 _ITEM = 0xFFFEE000
 _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
+_SEQUENCE_ENDS = (
+    struct.pack("<HHI", 0xFFFE, 0xE0DD, 0),
+    struct.pack(">HHI", 0xFFFE, 0xE0DD, 0),
+)
 _CHARACTER_SET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
 
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-
-_LONG_FORM = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT"}
-    | {b"UV"}
-)
-
-_NAMES = {
-    name.encode(): name
-    for name in (*CONVERTERS, *values.BINARY_WORDS, "SQ", "AT", "US", "SS", "UL")
-} | {name.encode(): name for name in ("SL", "FL", "FD", "SV", "UV")}
 
 #: Value representations that may become a reference (PS3.18 10.4.1.1.2).
 _REFERABLE = frozenset(
@@ -76,14 +79,6 @@ class Scope:
         return Scope(self.encodings, self.signed)
 
 
-@lru_cache(maxsize=8192)
-def _dictionary(tag: int) -> str:
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return "UL" if tag & 0xFFFF == 0 else "UN"
-
-
 def known_vr(tag: int, scope: Scope) -> str:
     """The value representation that the dictionaries give an element (PS3.6)."""
     if tag >> 16 & 1:
@@ -95,12 +90,18 @@ def known_vr(tag: int, scope: Scope) -> str:
         except KeyError:
             return "UN"
     else:
-        vr = _dictionary(tag)
+        vr = dictionary_vr(tag)
     if " " not in vr:
         return vr
     if vr == "US or SS":
         return "SS" if scope.signed else "US"
     return "OW"
+
+
+def _beyond(tag: int, count: int) -> NotDicom:
+    return NotDicom(
+        f"({tag >> 16:04X},{tag & 0xFFFF:04X}) ends {count} bytes beyond the end"
+    )
 
 
 class Walk:
@@ -120,7 +121,7 @@ class Walk:
         self._unpack_implicit = struct.Struct(self.order + "HHI").unpack_from
         self._unpack_length = struct.Struct(self.order + "I").unpack_from
 
-    def data_set(
+    def data_set(  # noqa: PLR0915 - the hot path makes no calls it can avoid
         self, position: int, end: int, scope: Scope, path: str = ""
     ) -> tuple[Attributes, int]:
         """The attributes from `position` on, and where the data set ends.
@@ -128,46 +129,79 @@ class Walk:
         It ends at `end` or, in an item of undefined length, after its delimiter.
         """
         attributes: Attributes = {}
+        buffer, implicit = self._buffer, self._implicit
+        unpack = self._unpack_implicit if implicit else self._unpack_explicit
+        usual = USUAL[self.order]
         previous = 0
         ordered = True
-        read = self._read_implicit if self._implicit else self._read_explicit
         while end - position >= 8:
-            tag, vr, length, position = read(position, scope)
-            if tag == _ITEM_END:
-                break
-            if tag == 0:  # zeros after the last element, seen in the field
-                position = end
-                break
+            if implicit:
+                group, number, length = unpack(buffer, position)
+                tag = group << 16 | number
+                code = usual_code(tag)
+            else:
+                group, number, code, length = unpack(buffer, position)
+                tag = group << 16 | number
+            convert = usual.get(code)
+            if (
+                convert is not None
+                and length <= REMEMBERED_LIMIT
+                and (number > 0xFF or not (group & 1 or tag == _CHARACTER_SET))
+            ):
+                start = position + 8
+                position = start + length
+                if position > end:
+                    raise _beyond(tag, position - end)
+                element = convert(code, buffer[start:position], scope.encodings)
+                if tag == _PIXEL_REPRESENTATION:
+                    scope.signed = element.get("Value") == [1]
+            else:
+                tag, element, position = self._unusual(position, end, scope, path)
+                if tag in (_ITEM_END, 0):
+                    break
             ordered = ordered and tag > previous
             previous = tag
-            key = f"{tag:08X}"
-            if length == _UNDEFINED:
-                element, position = self._undefined(
-                    tag, vr, position, scope, path + key
-                )
-            else:
-                stop = position + length
-                if stop > end:
-                    raise NotDicom(
-                        f"({key[:4]},{key[4:]}) ends {stop - end} bytes beyond the end"
-                    )
-                element = self._defined(tag, vr, position, length, scope, path + key)
-                position = stop
             if tag & 0xFFFF and tag != 0x00080001:  # group lengths say nothing here
-                attributes[key] = element
+                attributes[KEYS.get(tag) or key_of(tag)] = element
         return attributes if ordered else dict(sorted(attributes.items())), position
+
+    def _unusual(
+        self, position: int, end: int, scope: Scope, path: str
+    ) -> tuple[int, Element, int]:
+        """Any element at all: its tag, the element, and where the next one begins.
+
+        The tag is zero where there is none any more.
+        """
+        read = self._read_implicit if self._implicit else self._read_explicit
+        tag, vr, length, position = read(position, scope)
+        while tag >> 16 == 0xFFFE and not (tag == _ITEM_END and path):
+            # A delimiter that ends nothing, seen in the field.
+            if end - position < 8:
+                return 0, {}, position
+            tag, vr, length, position = read(position, scope)
+        if tag == 0:  # zeros after the last element, seen in the field
+            return tag, {}, end
+        if tag == _ITEM_END:
+            return tag, {}, position
+        path += f"{tag:08X}"
+        if length == _UNDEFINED:
+            return tag, *self._undefined(tag, vr, position, scope, path)
+        stop = position + length
+        if stop > end:
+            raise _beyond(tag, stop - end)
+        return tag, self._defined(tag, vr, position, length, scope, path), stop
 
     def _read_explicit(self, position: int, scope: Scope) -> tuple[int, str, int, int]:
         group, number, code, length = self._unpack_explicit(self._buffer, position)
         tag = group << 16 | number
         if group == 0xFFFE:
             return tag, "", 0, position + 8
-        vr = _NAMES.get(code)
+        vr = NAMES.get(code)
         if vr is None:
             if code.isalpha() and code.isupper():
                 return tag, "UN", length, position + 8
             return self._read_implicit(position, scope)
-        if code in _LONG_FORM:
+        if code in LONG_FORM:
             if position + 12 > self._end:
                 raise NotDicom("the file ends inside the header of an element")
             (length,) = self._unpack_length(self._buffer, position + 8)
@@ -247,6 +281,15 @@ class Walk:
         if tag in PIXEL_TAGS or vr in ("OB", "OW"):
             position = self._fragments(start)
             return self._reference(vr, start, position - 8 - start, path), position
+        element, position = self._open_sequence(vr, start, scope, path)
+        tail = self._buffer[max(start, position - 8) : position]
+        if tail not in _SEQUENCE_ENDS:
+            raise NotDicom(f"({path[-8:-4]},{path[-4:]}) is cut off")
+        return element, position
+
+    def _open_sequence(
+        self, vr: str, start: int, scope: Scope, path: str
+    ) -> tuple[Element, int]:
         if vr == "SQ" or self._implicit:
             return self._sequence(start, self._end, scope, path, "SQ")
         # A sequence written as UN is implicit little endian inside (PS3.5 6.2.2).
@@ -300,6 +343,8 @@ class Walk:
                 raise NotDicom(f"an item of ({path[-8:-4]},{path[-4:]}) is cut off")
             inside = f"{path}/{len(items) + 1}/"
             item, position = self.data_set(position, stop, scope.inner(), inside)
+            if length != _UNDEFINED:
+                position = stop
             items.append(item)
         self._depth -= 1
         return ({"vr": vr, "Value": items} if items else {"vr": vr}), position

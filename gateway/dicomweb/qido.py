@@ -1,5 +1,6 @@
 """QIDO-RS: studies, series and instances are found (PS3.18 10.6)."""
 
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -26,6 +27,7 @@ _OFFERS = (
     Offer("text/xml"),
 )
 _FLAGS = {"true": True, "false": False}
+_NUMBER = re.compile(r"[0-9]{1,19}")
 _LARGEST = 2**63 - 1
 
 #: Parameters that are no attributes; `accept` and `charset` are about the answer.
@@ -120,7 +122,7 @@ def _filters(request: web.Request) -> tuple[Filter, ...]:
 
 def _number(request: web.Request, name: str) -> int:
     text = request.query.getall(name, ["0"])[-1]
-    if not (text.isascii() and text.isdigit()) or int(text) > _LARGEST:
+    if not _NUMBER.fullmatch(text) or int(text) > _LARGEST:
         raise BadRequest(f"{name} is not a number from 0 on")
     return int(text)
 
@@ -139,11 +141,11 @@ def _include(request: web.Request) -> tuple[frozenset[str], bool]:
     for value in request.query.getall("includefield", []):
         # A tag may be written with a comma in the middle, and a list uses commas.
         names = [tag_of(value)] if tag_of(value) else value.split(",")
-        for name in filter(None, names):
+        for name in map(str.strip, filter(None, names)):
             if name == "all":
                 everything = True
                 continue
-            tag = tag_of(name.split(".")[0].strip())
+            tag = tag_of(name.split(".")[0])
             if tag is not None:
                 tags.add(tag)
     return frozenset(tags), everything

@@ -9,7 +9,7 @@ from http import HTTPStatus
 import orjson
 
 from gateway.dicom.xml import to_xml
-from gateway.intake import FailureReason, Outcome, Refused, Stored
+from gateway.outcomes import FailureReason, Outcome, Refused, Stored
 
 _LONGEST_COMMENT = 64  # of ErrorComment, an LO
 

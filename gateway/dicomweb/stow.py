@@ -15,7 +15,8 @@ from aiohttp import web
 from gateway.archive import Archive
 from gateway.dicomweb.store_response import StoreResponse
 from gateway.errors import BadRequest, StorageFull, Truncated, UnsupportedMedia
-from gateway.intake import FailureReason, Outcome, Receiver, Refused
+from gateway.intake import Receiver
+from gateway.outcomes import FailureReason, Outcome, Refused
 from gateway.web.context import accept, body, gateway, public_root, uid
 from gateway.web.replies import JSON, XML
 from gateway.wire.media import MediaType, Offer, choose, parse_media_type

@@ -5,7 +5,6 @@ has its length and a reader sees when it is cut; what is missing is known before
 byte.
 """
 
-import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
 from http import HTTPStatus
@@ -16,13 +15,12 @@ from aiohttp import web
 from gateway.archive import Instance, Piece
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.xml import to_xml
-from gateway.errors import BadRequest, NotAcceptable
+from gateway.errors import NotAcceptable
 from gateway.web.context import accept, gateway, public_root, uid
-from gateway.web.files import Section, send_file
+from gateway.web.files import send_file, write_body
 from gateway.web.replies import JSON, XML, json_array, streaming, xml_documents
 from gateway.wire import multipart
 from gateway.wire.media import (
-    ANY_TRANSFER_SYNTAX,
     MediaType,
     Offer,
     choose,
@@ -30,7 +28,6 @@ from gateway.wire.media import (
 )
 
 _DICOM = "application/dicom"
-_OCTETS = "application/octet-stream"
 _MULTIPART = "multipart/related"
 
 #: Instances of an answer whose length is told beforehand; of more, each part's is.
@@ -42,7 +39,6 @@ _METADATA_OFFERS = (
     Offer(_MULTIPART, XML),
 )
 _REFERENCE = b'"BulkDataURI":"'
-_BULK_PATH = re.compile(r"[0-9a-f]{8}(/[1-9][0-9]*/[0-9a-f]{8})*")
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -77,7 +73,7 @@ async def retrieve(
         raise NotAcceptable(_what_there_is(level, held))
     if offer.kind == _DICOM:
         return await _single(request, uids)
-    wanted = _wanted(ranges, offer, held)
+    wanted = _wanted(ranges, held)
     async with aclosing(archive.instances(level, *uids)) as groups:
         return await _multipart(request, groups, wanted, partial=wanted < held)
 
@@ -91,15 +87,13 @@ def _what_there_is(level: Level, held: Iterable[str]) -> str:
     )
 
 
-def _wanted(
-    ranges: list[MediaType], offer: Offer, held: frozenset[str]
-) -> frozenset[str]:
-    """Which of the transfer syntaxes there are the client takes."""
-    deciding = deciding_range(ranges, offer)
-    asked = set(deciding.transfer_syntaxes) if deciding else set()
-    if not asked or ANY_TRANSFER_SYNTAX in asked:
-        return held
-    return held & asked
+def _wanted(ranges: list[MediaType], held: frozenset[str]) -> frozenset[str]:
+    """Which of the transfer syntaxes there are the client takes (PS3.18 8.7.8.1)."""
+    return frozenset(
+        syntax
+        for syntax in held
+        if deciding_range(ranges, Offer(_MULTIPART, _DICOM, (syntax,)))
+    )
 
 
 async def _single(request: web.Request, uids: tuple[str, ...]) -> web.StreamResponse:
@@ -130,13 +124,11 @@ async def _multipart(
     async with streaming(request, response) as body_wanted:
         if not body_wanted:
             return response
-        async for chunk in archive.read(pieces):
-            await response.write(chunk)
+        await write_body(request, response, archive, pieces)
         if not complete:
             async for group in groups:
                 more = _parts(request, root, boundary, _of(group, wanted), first=False)
-                async for chunk in archive.read(more):
-                    await response.write(chunk)
+                await write_body(request, response, archive, more)
             await response.write(multipart.closing(boundary))
     return response
 
@@ -235,44 +227,3 @@ async def metadata(
     found = gateway(request).archive.headers(Level(len(uids)), *uids, present=present)
     async with aclosing(found) as texts:
         return await reply(request, texts, headers)
-
-
-# -- bulk data ---------------------------------------------------------------------------
-
-
-async def bulk(
-    request: web.Request, study: str, series: str, instance: str, path: str
-) -> web.StreamResponse:
-    """A value that metadata refers to (PS3.18 10.4.1.1.5), as it lies in the file."""
-    archive = gateway(request).archive
-    if not _BULK_PATH.fullmatch(path.lower()):
-        raise BadRequest("the path of bulk data is a tag, or tags and numbers of items")
-    offer = choose(accept(request), (Offer(_MULTIPART, _OCTETS), Offer(_OCTETS)))
-    if offer is None:
-        raise NotAcceptable(f"here there is {_OCTETS}, alone or multipart/related")
-    held = await archive.instance(*_uids(study, series, instance))
-    start, size = await archive.bulk(held, path.lower())
-    location = f"{_address(public_root(request), held)}/bulk/{path.lower()}"
-    if offer.kind == _OCTETS:
-        section = Section(start, size, f"-{path.lower()}")
-        headers = {"Content-Location": location}
-        return await send_file(request, held, _OCTETS, headers, section)
-    boundary = multipart.new_boundary()
-    headers_of_part = (
-        ("Content-Type", _OCTETS),
-        ("Content-Length", str(size)),
-        ("Content-Location", location),
-    )
-    pieces: list[Piece] = [
-        multipart.part_header(boundary, headers_of_part, first=True),
-        archive.file_range(held, start, start + size),
-        multipart.closing(boundary),
-    ]
-    response = web.StreamResponse(headers={"Vary": "Accept, Authorization"})
-    response.headers["Content-Type"] = multipart.content_type(_OCTETS, boundary)
-    response.content_length = sum(map(_length, pieces))
-    async with streaming(request, response) as wanted:
-        if wanted:
-            async for chunk in archive.read(pieces):
-                await response.write(chunk)
-    return response

@@ -17,8 +17,9 @@ from gateway.errors import (
     NotDicom,
     StorageFull,
 )
-from gateway.intake import FailureReason, Outcome, Receiver, Refused, Stored
+from gateway.intake import Receiver
 from gateway.orthanc.system import reply
+from gateway.outcomes import FailureReason, Outcome, Refused, Stored
 from gateway.web.context import body, gateway
 from gateway.wire.media import parse_media_type
 from gateway.wire.multipart import (

@@ -4,7 +4,9 @@ A blob's name is made here from the time and chance, never from what a client se
 arrive under ``incoming/``, are flushed, get their row in the index, and only then move to
 ``blobs/``. A crash at any point leaves files in ``incoming/`` alone: those with a row are
 complete and move on at the next start, those without were never acknowledged and go. So
-start-up looks at what was under way, not at the whole archive.
+start-up looks at what was under way, not at the whole archive. The last move is not
+flushed: file systems with a journal have a renamed file under one of its two names after
+a loss of power, and under either it is found.
 
 ::
 
@@ -12,18 +14,22 @@ start-up looks at what was under way, not at the whole archive.
     blobs/<time>/<time>/<time>/<name>   kept; what arrives together lies together
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import itertools
+import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import NotFound, StorageFull
+
+log = logging.getLogger(__name__)
 
 _SYNC_FILE_RANGE_WRITE = 2
 _NAME_LENGTH = 32
@@ -113,9 +119,12 @@ class Incoming:
             self._descriptor = -1
 
     def discard(self) -> None:
-        """Leave nothing of it behind."""
+        """Leave nothing of it behind; what cannot go now goes at the next start."""
         self.close()
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError:
+            log.exception("an unfinished file cannot be removed")
 
 
 def _full(error: OSError) -> Exception:
@@ -147,7 +156,8 @@ class DiskBlobs:
 
     def open_lane(self) -> None:
         """Make the folders and take a lane."""
-        self._arriving.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.folder)
+        self._arriving.mkdir(exist_ok=True)
         self._kept.mkdir(exist_ok=True)
         for number in itertools.count():
             self._mine = self._arriving / str(number)
@@ -181,12 +191,18 @@ class DiskBlobs:
         self._move(self._mine / name, name)
 
     def _move(self, source: Path, name: str) -> None:
+        """Move a file; one that was removed meanwhile needs no place any more."""
         place = self._place(name)
-        try:
-            source.rename(place)
-        except FileNotFoundError:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            source.rename(place)
+        while True:
+            try:
+                source.rename(place)
+                return
+            except FileNotFoundError:
+                if not source.exists():
+                    return
+            # Somebody who removes a blob beside may take the folder away again.
+            with contextlib.suppress(FileNotFoundError):
+                place.parent.mkdir(parents=True, exist_ok=True)
 
     def open(self, name: str) -> int:
         """A descriptor to read the blob; raises NotFound.
@@ -203,19 +219,32 @@ class DiskBlobs:
                     continue
         raise NotFound("the file of this instance is gone")
 
-    def remove(self, name: str) -> None:
-        """Remove a blob whose row is gone, and folders that it leaves empty."""
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove blobs whose rows are gone, and folders that they leave empty.
+
+        When this returns, no loss of power brings them back.
+        """
+        touched: set[Path] = set()
+        for name in names:
+            self._unlink(name)
+            for folder in list(self._place(name).parents)[:4]:
+                touched.add(folder)
+                if folder == self._kept or not _remove_empty(folder):
+                    break
+        for folder in touched:
+            with contextlib.suppress(FileNotFoundError):
+                _flush_folder(folder)
+
+    def _unlink(self, name: str) -> None:
+        # A blob that has just got its row may still be moving: look as `open` does.
         place = self._place(name)
-        try:
-            place.unlink()
-        except FileNotFoundError:
-            for path in self._arriving.glob(f"*/{name}"):
-                path.unlink(missing_ok=True)
-        for folder in list(place.parents)[:3]:
-            try:
-                folder.rmdir()
-            except OSError:
-                break  # another blob lies there
+        for candidates in ((place,), self._arriving.glob(f"*/{name}"), (place,)):
+            for path in candidates:
+                try:
+                    path.unlink()
+                except FileNotFoundError:
+                    continue
+                return
 
     def sweep(self, known: Callable[[str], bool]) -> Swept:
         """Finish or remove what was under way when its process ended.
@@ -228,15 +257,24 @@ class DiskBlobs:
             lock = self._lock if lane == self._mine else _try_lock(lane)
             if lock < 0:
                 continue
-            for path in lane.iterdir():
-                if _is_name(path.name) and known(path.name):
-                    self._move(path, path.name)
-                    completed += 1
-                else:
-                    path.unlink()
-                    removed += 1
-            if lock != self._lock:
-                os.close(lock)
+            try:
+                found = self._sweep_lane(lane, known)
+            finally:
+                if lock != self._lock:
+                    os.close(lock)
+            completed += found.completed
+            removed += found.removed
+        return Swept(completed, removed)
+
+    def _sweep_lane(self, lane: Path, known: Callable[[str], bool]) -> Swept:
+        completed = removed = 0
+        for path in list(lane.iterdir()):
+            if _is_name(path.name) and known(path.name):
+                self._move(path, path.name)
+                completed += 1
+            elif not path.is_dir():
+                path.unlink()
+                removed += 1
         return Swept(completed, removed)
 
     def free_space(self) -> int:
@@ -258,6 +296,25 @@ def _try_lock(lane: Path) -> int:
         os.close(descriptor)
         return -1
     return descriptor
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that outlives a loss of power, and those above that lack."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        _flush_folder(path.parent)
+
+
+def _remove_empty(folder: Path) -> bool:
+    """Remove the folder if it is empty; whether it is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # another blob lies there
+    return True
 
 
 def _flush_folder(folder: Path) -> None:

@@ -18,7 +18,8 @@ from gateway.dicom.filters import (
     Universal,
     Wildcard,
 )
-from gateway.dicom.hierarchy import Level
+from gateway.dicom.hierarchy import Attributes, Level
+from gateway.dicom.matching import matches
 from gateway.dicom.normal_forms import (
     earliest,
     latest,
@@ -27,8 +28,9 @@ from gateway.dicom.normal_forms import (
     normalise_text,
 )
 
-#: More values than this in one condition is a list for the headers, not for SQL.
-_MOST_VALUES = 5000
+#: More patterns or ranges than this are a list for the headers, not for SQL: an engine
+#: bounds the terms of an expression.
+_MOST_TERMS = 100
 
 
 @dataclass(slots=True)
@@ -42,14 +44,17 @@ class Condition:
 
 _Say = Callable[[str, Filter], Condition | None]
 
+#: InstanceAvailability (0008,0056) of all that is held.
+ONLINE: Attributes = {"00080056": {"vr": "CS", "Value": ["ONLINE"]}}
+
 
 def _any_of(column: str, values: list[Any]) -> Condition:
     marks = ", ".join("?" * len(values))
     return Condition(f"{column} IN ({marks})" if values else "0", values)
 
 
-def _is_empty(column: str) -> Condition:
-    return Condition(f"({column} IS NULL OR {column} = '')")
+def _is_empty(column: str, *, exact: bool = True) -> Condition:
+    return Condition(f"({column} IS NULL OR {column} = '')", exact=exact)
 
 
 def _glob(pattern: str) -> str:
@@ -115,7 +120,7 @@ def _moment(column: str, filter_: Filter) -> Condition | None:
             vr = filter_.vr
             bounds = [(earliest(vr, value), latest(vr, value)) for value in values]
         case Empty():
-            return _is_empty(column)
+            return _is_empty(column, exact=False)  # what is no date has no place here
         case _:
             return None
     parts, parameters = [], []
@@ -168,13 +173,7 @@ def _sop_classes(column: str, filter_: Filter) -> Condition | None:
 
 def _online(column: str, filter_: Filter) -> Condition | None:
     """InstanceAvailability: all that is held is online."""
-    match filter_.match:
-        case Exact(values):
-            return Condition(str(int("online" in map(normalise_text, values))))
-        case Empty():
-            return Condition("0")
-        case _:
-            return None
+    return Condition(str(int(matches(ONLINE, [filter_]))))
 
 
 #: Attributes that the index has columns for: where, and how it is said.
@@ -213,7 +212,16 @@ COMPUTED = frozenset(
     {"00080056", "00080061", "00080062", "00201206", "00201208", "00201209"}
 )
 
-_CASE_MATTERS = (_text, _name)
+
+def _is_long(filter_: Filter, how: _Say) -> bool:
+    """Whether SQL had better not be asked; of plain values it takes any number."""
+    match filter_.match:
+        case Exact(values):
+            return len(values) > _MOST_TERMS and how in (_name, _moment)
+        case Wildcard(patterns):
+            return len(patterns) > _MOST_TERMS
+        case _:
+            return False
 
 
 def say(
@@ -225,9 +233,7 @@ def say(
     if isinstance(filter_.match, Universal):
         return None
     level, column, how = COLUMNS[filter_.path[0]]
-    if isinstance(filter_.match, Exact) and len(filter_.match.values) > _MOST_VALUES:
-        return None
-    condition = how(column, filter_)
+    condition = None if _is_long(filter_, how) else how(column, filter_)
     if condition is None:
         return (level, Condition("0")) if filter_.path[0] in COMPUTED else None
     if (how is _text and case_sensitive) or (how is _name and case_sensitive_names):

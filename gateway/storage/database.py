@@ -14,7 +14,6 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Callable,
-    Generator,
     Iterable,
     Iterator,
     Sequence,
@@ -26,9 +25,11 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from gateway.errors import BadConfiguration, StorageFull
+from gateway.storage.threads import to_its_end
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Threads that read, and connections kept for them.
 READERS = 4
@@ -46,7 +47,11 @@ _BUSY_SECONDS = 60.0
 
 
 class Session(Protocol):
-    """SQL inside one transaction or one consistent reading."""
+    """SQL inside one transaction, or a reading.
+
+    In a reading, a statement sees what was committed before it; while `iterate` is under
+    way, it and all statements beside it see the same moment.
+    """
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement; the number of rows it touched."""
@@ -76,23 +81,28 @@ class Database(Protocol):
     async def write(self, work: Callable[[Session], T]) -> T:
         """Run work as one transaction, durable when this returns."""
 
+    async def write_between(
+        self,
+        before: Callable[[Session], None],
+        work: Callable[[Session], T],
+        after: Callable[[T], R],
+    ) -> R:
+        """Run work as one transaction, and something right before and after it."""
+
     def stream(
         self, work: Callable[[Session], Iterator[T]]
     ) -> AsyncGenerator[list[T], None]:
         """Run work that yields, handing over what it yields in lists."""
 
 
-def _is_full(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-
-
-async def _to_its_end(step: asyncio.Future[T]) -> T:
-    """Wait for a thread; when cancelled, wait all the same: it uses a connection."""
-    try:
-        return await asyncio.shield(step)
-    except asyncio.CancelledError:
-        await asyncio.wait([step])
-        raise
+_UNUSABLE = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 
 
 class SqliteSession:
@@ -100,6 +110,13 @@ class SqliteSession:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._cursors: list[sqlite3.Cursor] = []
+
+    def close(self) -> None:
+        """Let go of what is still being iterated: it holds its view of the database."""
+        for cursor in self._cursors:
+            cursor.close()
+        self._cursors.clear()
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement; the number of rows it touched."""
@@ -125,10 +142,13 @@ class SqliteSession:
     def iterate(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows of a query, one by one."""
         cursor = self._connection.execute(sql, parameters)
+        self._cursors.append(cursor)
         try:
             yield from cursor
         finally:
             cursor.close()
+            if cursor in self._cursors:
+                self._cursors.remove(cursor)
 
 
 class SqliteDatabase:
@@ -146,11 +166,7 @@ class SqliteDatabase:
         self._places = asyncio.Semaphore(READER_LIMIT)
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        self._lock = await loop.run_in_executor(self._writer, self._open_lock)
-        self._write = await loop.run_in_executor(
-            self._writer, self._connect, _WRITER_CACHE
-        )
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._open)
         return self
 
     async def __aexit__(
@@ -168,11 +184,16 @@ class SqliteDatabase:
         await asyncio.to_thread(self._writer.shutdown)
         self._lock.close()
 
-    def _open_lock(self) -> Any:
-        return self._path.with_suffix(".lock").open("a")
+    def _open(self) -> None:
+        self._lock = self._path.with_suffix(".lock").open("a")
+        try:
+            self._write = self._connect(_WRITER_CACHE)
+        except BaseException:
+            self._lock.close()
+            raise
 
     def _connect(self, cache: int) -> sqlite3.Connection:
-        try:
+        with self._telling():
             connection = sqlite3.connect(
                 self._path,
                 timeout=_BUSY_SECONDS,
@@ -180,40 +201,79 @@ class SqliteDatabase:
                 check_same_thread=False,
                 cached_statements=256,
             )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute(f"PRAGMA cache_size = -{cache}")
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute(f"PRAGMA cache_size = -{cache}")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Turn SQLite's errors that somebody can do something about into ours."""
+        try:
+            yield
         except sqlite3.Error as error:
-            raise BadConfiguration(f"{self._path}: {error}") from error
-        return connection
+            # The extended code tells more in its upper bytes.
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise StorageFull from error
+            if code in _UNUSABLE:
+                raise BadConfiguration(f"{self._path}: {error}") from error
+            raise
 
     @contextmanager
     def _transaction(self) -> Iterator[SqliteSession]:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            self._write.execute("BEGIN IMMEDIATE")
-            try:
-                yield SqliteSession(self._write)
-                self._write.execute("COMMIT")
-            except BaseException as error:
-                if self._write.in_transaction:
-                    self._write.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error) and _is_full(error):
-                    raise StorageFull from error
-                raise
+            with self._telling():
+                session = SqliteSession(self._write)
+                self._write.execute("BEGIN IMMEDIATE")
+                try:
+                    yield session
+                    session.close()
+                    self._write.execute("COMMIT")
+                except BaseException:
+                    session.close()
+                    if self._write.in_transaction:
+                        self._write.execute("ROLLBACK")
+                    raise
         finally:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     async def write(self, work: Callable[[Session], T]) -> T:
         """Run work as one transaction, durable when this returns."""
+        return await self.write_between(lambda _: None, work, lambda result: result)
 
-        def run() -> T:
+    async def write_between(
+        self,
+        before: Callable[[Session], None],
+        work: Callable[[Session], T],
+        after: Callable[[T], R],
+    ) -> R:
+        """Run work as one transaction, and something right before and after it.
+
+        All in one go on the writer's thread; nobody else's transaction waits for what
+        comes before or after.
+        """
+
+        def run() -> R:
+            before(SqliteSession(self._write))
             with self._transaction() as session:
-                return work(session)
+                result = work(session)
+            return after(result)
 
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._writer, run)
+
+    def _kept(self) -> sqlite3.Connection | None:
+        try:
+            return self._idle.pop()  # in one step: several threads may want it
+        except IndexError:
+            return None
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         if len(self._idle) < READERS:
@@ -225,30 +285,35 @@ class SqliteDatabase:
         """Run work that only reads."""
 
         def run() -> T:
-            connection = (
-                self._idle.pop() if self._idle else self._connect(_READER_CACHE)
-            )
+            connection = self._kept() or self._connect(_READER_CACHE)
+            session = SqliteSession(connection)
             try:
-                return work(SqliteSession(connection))
+                with self._telling():
+                    return work(session)
             finally:
+                session.close()
                 self._give_back(connection)
 
         async with self._places:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._readers, run)
 
+    async def _made(self) -> sqlite3.Connection:
+        making = asyncio.get_running_loop().run_in_executor(
+            self._readers, self._connect, _READER_CACHE
+        )
+        try:
+            return await to_its_end(making)
+        except asyncio.CancelledError:
+            if not making.cancelled() and making.exception() is None:
+                making.result().close()
+            raise
+
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[sqlite3.Connection]:
         """A connection that stays with one task while it streams."""
-        loop = asyncio.get_running_loop()
         async with self._places:
-            connection = (
-                self._idle.pop()
-                if self._idle
-                else await loop.run_in_executor(
-                    self._readers, self._connect, _READER_CACHE
-                )
-            )
+            connection = self._kept() or await self._made()
             try:
                 yield connection
             finally:
@@ -260,18 +325,17 @@ class SqliteDatabase:
         """Run work that yields, handing over what it yields in lists."""
         loop = asyncio.get_running_loop()
         async with self._lent() as connection:
-            rows = work(SqliteSession(connection))
+            session = SqliteSession(connection)
+            rows = work(session)
             try:
                 more = True
                 while more:
                     step = loop.run_in_executor(
                         self._readers, list, itertools.islice(rows, STREAM_ROWS)
                     )
-                    found = await _to_its_end(step)
+                    found = await to_its_end(step)
                     more = len(found) == STREAM_ROWS
                     if found:
                         yield found
             finally:
-                # A cursor that is left open would hold its snapshot of the database.
-                if isinstance(rows, Generator):
-                    rows.close()
+                session.close()

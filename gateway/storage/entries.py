@@ -25,12 +25,17 @@ from gateway.dicom.hierarchy import (
 from gateway.dicom.normal_forms import (
     normalise_date,
     normalise_name_groups,
+    normalise_number,
     normalise_text,
     normalise_time,
 )
 
 #: Deflate's fastest level: header JSON shrinks fourfold at it, little more at others.
 _LEVEL = 1
+
+#: A window of 8 KiB and as much memory for matches: the state of a compressor then comes
+#: from the heap; a larger one would be mapped and given back for each header anew.
+_WINDOW, _MEMORY = 13, 6
 
 _PATIENT_AND_STUDY = PATIENT_TAGS | STUDY_TAGS
 _LARGEST_NUMBER = 2**63 - 1
@@ -48,11 +53,8 @@ class Entry:
     size: int  # bytes of the file
     header: bytes  # deflated DICOM JSON
     bulk: str | None  # JSON: path -> [offset, length]
-    patient: bytes  # DICOM JSON of the patient's attributes
-    study: tuple[Any, ...]  # values of the study's columns, as in STUDY_COLUMNS
-    series: tuple[Any, ...]  # values of the series' columns, as in SERIES_COLUMNS
-    modality: str
     instance: str  # DICOM JSON of what a search for instances shows
+    attributes: Attributes  # for its parents, where they are missing
 
 
 STUDY_COLUMNS = (
@@ -84,7 +86,7 @@ _orthanc_id = lru_cache(maxsize=4096)(orthanc_id)
 
 def deflate(text: bytes) -> bytes:
     """The text as deflate blocks that end on a byte boundary and stand alone."""
-    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, -_WINDOW, _MEMORY)
     return compressor.compress(text) + compressor.flush(zlib.Z_FULL_FLUSH)
 
 
@@ -111,11 +113,8 @@ def entry_of(header: Header, size: int) -> Entry:
         size=size,
         header=deflate(orjson.dumps(attributes)),
         bulk=orjson.dumps(header.bulk).decode() if header.bulk else None,
-        patient=_part(attributes, PATIENT_TAGS),
-        study=_study(attributes),
-        series=_series(attributes),
-        modality=first_text(attributes, "00080060"),
-        instance=_part(attributes, INSTANCE_TAGS).decode(),
+        instance=_part(attributes, INSTANCE_TAGS),
+        attributes=attributes,
     )
 
 
@@ -123,16 +122,16 @@ def _names(uids: Uids) -> tuple[str, str, str, str]:
     return uids.patient_id, uids.study, uids.series, uids.instance
 
 
-def _part(attributes: Attributes, tags: frozenset[str]) -> bytes:
-    return orjson.dumps({tag: attributes[tag] for tag in attributes if tag in tags})
+def _part(attributes: Attributes, tags: frozenset[str]) -> str:
+    part = {tag: attributes[tag] for tag in attributes if tag in tags}
+    return orjson.dumps(part).decode()
 
 
 def _number(attributes: Attributes, tag: str) -> int | None:
-    try:
-        number = int(first_text(attributes, tag))
-    except ValueError:
+    number = normalise_number(first_text(attributes, tag))
+    if number is None or abs(number) > _LARGEST_NUMBER or number % 1:
         return None
-    return number if abs(number) <= _LARGEST_NUMBER else None
+    return int(number)
 
 
 def _key(attributes: Attributes, tag: str) -> str | None:
@@ -145,9 +144,15 @@ def _name_key(attributes: Attributes, tag: str) -> str | None:
     return "=".join(groups) if any(groups) else None
 
 
-def _study(attributes: Attributes) -> tuple[Any, ...]:
+def patient_attributes(attributes: Attributes) -> str:
+    """DICOM JSON of the patient's attributes."""
+    return _part(attributes, PATIENT_TAGS)
+
+
+def study_values(attributes: Attributes) -> tuple[Any, ...]:
+    """The values of a study's columns, as in STUDY_COLUMNS."""
     return (
-        _part(attributes, _PATIENT_AND_STUDY).decode(),
+        _part(attributes, _PATIENT_AND_STUDY),
         _key(attributes, "00100020"),
         _name_key(attributes, "00100010"),
         normalise_date(first_text(attributes, "00100030")) or None,
@@ -161,9 +166,10 @@ def _study(attributes: Attributes) -> tuple[Any, ...]:
     )
 
 
-def _series(attributes: Attributes) -> tuple[Any, ...]:
+def series_values(attributes: Attributes) -> tuple[Any, ...]:
+    """The values of a series' columns, as in SERIES_COLUMNS."""
     return (
-        _part(attributes, SERIES_TAGS).decode(),
+        _part(attributes, SERIES_TAGS),
         _number(attributes, "00200011"),
         _key(attributes, "00080060"),
         _key(attributes, "0008103E"),

@@ -8,11 +8,19 @@ session: they run in its thread, several of them may share one transaction.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from gateway.dicom.hierarchy import Level, Uids
+from gateway.storage.additions import (
+    COUNT_SERIES,
+    COUNT_STUDY,
+    FIND,
+    RECOUNT_STUDY,
+    TOTAL,
+    Additions,
+    now,
+)
 from gateway.storage.database import Row, Session
-from gateway.storage.entries import SERIES_COLUMNS, STUDY_COLUMNS, Entry
+from gateway.storage.entries import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,51 +97,6 @@ _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
 _BLOB_EXISTS = "SELECT 1 FROM instances WHERE blob = ?"
 _IDS = "SELECT orthanc_id FROM instances ORDER BY id LIMIT ? OFFSET ?"
 
-_FIND = {
-    "patients": "SELECT id FROM patients WHERE orthanc_id = ?",
-    "studies": "SELECT id, modalities FROM studies WHERE orthanc_id = ?",
-    "series": "SELECT id FROM series WHERE orthanc_id = ?",
-}
-_ADD_PATIENT = (
-    "INSERT INTO patients (orthanc_id, patient_id, attributes, updated)"
-    " VALUES (?, ?, ?, ?)"
-)
-_ADD_STUDY = (
-    f"INSERT INTO studies (patient, orthanc_id, uid, updated, {', '.join(STUDY_COLUMNS)})"
-    f" VALUES (?, ?, ?, ?{', ?' * len(STUDY_COLUMNS)})"
-)
-_ADD_SERIES = (
-    f"INSERT INTO series (study, orthanc_id, uid, updated, {', '.join(SERIES_COLUMNS)})"
-    f" VALUES (?, ?, ?, ?{', ?' * len(SERIES_COLUMNS)})"
-)
-_ADD_INSTANCE = (
-    "INSERT INTO instances (series, orthanc_id, uid, sop_class, transfer_syntax,"
-    " number, blob, size, stored, attributes) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-_ADD_HEADER = "INSERT INTO headers (instance, json, bulk) VALUES (?, ?, ?)"
-_COUNT_SERIES = (
-    "UPDATE series SET instance_count = instance_count + ?, updated = ? WHERE id = ?"
-)
-_COUNT_STUDY = (
-    "UPDATE studies SET instance_count = instance_count + ?, updated = ? WHERE id = ?"
-)
-_TOUCH_PATIENT = "UPDATE patients SET updated = ? WHERE id = ?"
-_RENEW_PATIENT = "UPDATE patients SET attributes = ? WHERE id = ?"
-_RENEW_STUDY = (
-    f"UPDATE studies SET {', '.join(f'{c} = ?' for c in STUDY_COLUMNS)} WHERE id = ?"
-)
-_RENEW_SERIES = (
-    f"UPDATE series SET {', '.join(f'{c} = ?' for c in SERIES_COLUMNS)} WHERE id = ?"
-)
-_RECOUNT_STUDY = (
-    "UPDATE studies SET"
-    " series_count = (SELECT COUNT(*) FROM series e WHERE e.study = studies.id),"
-    " modalities = COALESCE((SELECT GROUP_CONCAT(m, '\\') FROM (SELECT DISTINCT"
-    " json_extract(e.attributes, '$.00080060.Value[0]') AS m FROM series e"
-    " WHERE e.study = studies.id AND e.modality_key IS NOT NULL ORDER BY m)), '')"
-    " WHERE id = ?"
-)
-_TOTAL = "UPDATE totals SET instances = instances + ?, size = size + ? WHERE id = 1"
 _TOTALS = (
     "SELECT (SELECT COUNT(*) FROM patients), (SELECT COUNT(*) FROM studies),"
     " (SELECT COUNT(*) FROM series), instances, size FROM totals WHERE id = 1"
@@ -164,122 +127,6 @@ _GARBAGE = "SELECT blob FROM garbage"
 _DISCARDED = "DELETE FROM garbage WHERE blob = ?"
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class _Group:
-    """The additions of one transaction: parents are looked up and counted once."""
-
-    def __init__(self, session: Session) -> None:
-        now = _now()
-        self._session = session
-        self._stored = now.strftime("%Y%m%dT%H%M%S.%f")
-        self._second = self._stored[:15]
-        self._series: dict[str, tuple[int, int, int]] = {}  # series, study, patient
-        self._added: dict[tuple[int, int, int], int] = {}
-        self._recount: set[int] = set()
-        self._size = 0
-
-    def add(self, entry: Entry, blob: str) -> None:
-        parents = self._series.get(entry.orthanc_ids[2])
-        if parents is None:
-            parents = self._parents(entry)
-            self._series[entry.orthanc_ids[2]] = parents
-        number = self._session.insert(
-            _ADD_INSTANCE,
-            (
-                parents[0],
-                entry.orthanc_ids[3],
-                entry.uids.instance,
-                entry.sop_class,
-                entry.transfer_syntax,
-                entry.number,
-                blob,
-                entry.size,
-                self._stored,
-                entry.instance,
-            ),
-        )
-        self._session.insert(_ADD_HEADER, (number, entry.header, entry.bulk))
-        self._added[parents] = self._added.get(parents, 0) + 1
-        self._size += entry.size
-
-    def _parents(self, entry: Entry) -> tuple[int, int, int]:
-        session = self._session
-        row = session.first(_FIND["patients"], (entry.orthanc_ids[0],))
-        patient = (
-            row[0]
-            if row
-            else session.insert(
-                _ADD_PATIENT,
-                (
-                    entry.orthanc_ids[0],
-                    entry.uids.patient_id,
-                    entry.patient.decode(),
-                    self._second,
-                ),
-            )
-        )
-        row = session.first(_FIND["studies"], (entry.orthanc_ids[1],))
-        study = (
-            row[0]
-            if row
-            else session.insert(
-                _ADD_STUDY,
-                (
-                    patient,
-                    entry.orthanc_ids[1],
-                    entry.uids.study,
-                    self._second,
-                    *entry.study,
-                ),
-            )
-        )
-        row = session.first(_FIND["series"], (entry.orthanc_ids[2],))
-        if row:
-            return row[0], study, patient
-        self._recount.add(study)
-        series = session.insert(
-            _ADD_SERIES,
-            (
-                study,
-                entry.orthanc_ids[2],
-                entry.uids.series,
-                self._second,
-                *entry.series,
-            ),
-        )
-        return series, study, patient
-
-    def renew(self, entry: Entry) -> None:
-        """Let a replaced instance's corrections show at its parents, too."""
-        series, study, patient = self._series[entry.orthanc_ids[2]]
-        self._session.execute(_RENEW_SERIES, (*entry.series, series))
-        self._session.execute(_RENEW_STUDY, (*entry.study, study))
-        self._session.execute(_RENEW_PATIENT, (entry.patient.decode(), patient))
-        self._recount.add(study)
-
-    def forget_parents(self) -> None:
-        """Look parents up afresh: a removal may have taken some away."""
-        self.count()
-        self._series.clear()
-
-    def count(self) -> None:
-        """Bring counters up to what was added."""
-        session = self._session
-        for (series, study, patient), count in self._added.items():
-            session.execute(_COUNT_SERIES, (count, self._second, series))
-            session.execute(_COUNT_STUDY, (count, self._second, study))
-            session.execute(_TOUCH_PATIENT, (self._second, patient))
-        session.execute(_TOTAL, (sum(self._added.values()), self._size))
-        for study in self._recount:
-            session.execute(_RECOUNT_STUDY, (study,))
-        self._added.clear()
-        self._recount.clear()
-        self._size = 0
-
-
 class Index:
     """What is held, as work for a database session."""
 
@@ -295,7 +142,7 @@ class Index:
 
         The blob that is replaced becomes garbage in the same transaction.
         """
-        group = _Group(session)
+        group = Additions(session)
         outcomes: list[Added | Occupied] = []
         for entry, blob, overwrite in entries:
             held = self.locate(session, entry.uids)
@@ -321,17 +168,17 @@ class Index:
         if row is None:
             raise LookupError(f"no instance {instance}")
         series, study, patient, blob, size = row
-        now = _now().strftime("%Y%m%dT%H%M%S")
+        moment = now().strftime("%Y%m%dT%H%M%S")
         session.execute(_REMOVE_HEADER, (instance,))
         session.execute(_REMOVE_INSTANCE, (instance,))
-        session.execute(_COUNT_SERIES, (-1, now, series))
-        session.execute(_COUNT_STUDY, (-1, now, study))
-        session.execute(_TOTAL, (-1, -size))
+        session.execute(COUNT_SERIES, (-1, moment, series))
+        session.execute(COUNT_STUDY, (-1, moment, study))
+        session.execute(TOTAL, (-1, -size))
         if session.execute(_REMOVE_SERIES, (series,)):
             if session.execute(_REMOVE_STUDY, (study,)):
                 session.execute(_REMOVE_PATIENT, (patient,))
             else:
-                session.execute(_RECOUNT_STUDY, (study,))
+                session.execute(RECOUNT_STUDY, (study,))
         session.execute(_DISCARD, (blob,))
         return str(blob)
 
@@ -386,7 +233,7 @@ class Index:
     def exists(self, session: Session, kind: str, orthanc_id: str) -> bool:
         """Whether Orthanc's identifier names a Series, Study or Patient."""
         table = {"Series": "series", "Study": "studies", "Patient": "patients"}[kind]
-        return session.first(_FIND[table], (orthanc_id,)) is not None
+        return session.first(FIND[table], (orthanc_id,)) is not None
 
     def orthanc_ids(self, session: Session, limit: int, since: int) -> Iterator[str]:
         """Orthanc's identifiers of the instances, oldest first; -1 for no limit."""

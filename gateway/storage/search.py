@@ -7,6 +7,7 @@ instance below. Study and series attributes come with their children as PS3.18 t
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +19,13 @@ from gateway.dicom.filters import Filter, Universal
 from gateway.dicom.hierarchy import Attributes, Level, tags_of
 from gateway.dicom.matching import matcher
 from gateway.dicom.query import Query
-from gateway.storage.conditions import Condition, say
+from gateway.storage.conditions import COMPUTED, ONLINE, Condition, say
 from gateway.storage.database import Row, Session
 from gateway.storage.entries import inflate
 
 _STUDY = "s.id, s.uid, s.attributes, s.modalities, s.series_count, s.instance_count"
 _SERIES = "e.id, e.uid, e.attributes, e.instance_count"
+_SERIES_COUNT = 9  # the place of that count in a row of a series or an instance
 _INSTANCE = "i.id, i.uid, i.attributes, i.sop_class"
 
 _SELECT = {
@@ -120,6 +122,8 @@ class _Search:
         query = self._query
         sql, parameters = self._statement()
         stop = None if query.limit is None else query.offset + query.limit
+        if stop is not None and stop > sys.maxsize:
+            stop = None
         if not self._unsaid:
             limit = -1 if query.limit is None else query.limit
             sql += " LIMIT ? OFFSET ?"
@@ -177,6 +181,9 @@ class _Search:
         own_tags = frozenset().union(*(tags_of(own) for own in Level if own <= level))
         own = tuple(f for f in self._unsaid if f.path[0] in own_tags)
         deep = tuple(f for f in self._unsaid if f.path[0] not in own_tags)
+        if deep:
+            # One and the same child must be all that is asked of children.
+            deep = tuple(f for f in query.filters if self._is_below(f, own_tags))
         sensitive = query.case_sensitive, query.case_sensitive_names
         own_test = matcher(own, *sensitive)
         deep_test = matcher(deep, *sensitive)
@@ -187,6 +194,10 @@ class _Search:
             )
 
         return passes
+
+    def _is_below(self, filter_: Filter, own_tags: frozenset[str]) -> bool:
+        tag = filter_.path[0]
+        return tag not in own_tags and tag not in COMPUTED
 
     def _headers_below(self, row: Row) -> Iterator[Attributes]:
         level = self._query.level
@@ -223,18 +234,15 @@ class _Search:
         missing = self._shown.difference(shown)
         if missing or (query.include_all and level is Level.INSTANCE):
             self._include(row, missing, shown)
-        return Found(uids, dict(sorted(shown.items())))
+        return Found(uids, _without_references(dict(sorted(shown.items()))))
 
     def _study(self, row: Row, *, own: bool) -> Attributes:
         if not own and row[0] in self._parents:
             return self._parents[row[0]]
         shown = self._select(orjson.loads(row[2]), Level.STUDY)
-        modalities = row[3].split("\\") if row[3] else None
-        shown["00080061"] = _element("CS", modalities)
-        shown["00201206"] = _element("IS", [row[4]])
-        shown["00201208"] = _element("IS", [row[5]])
+        shown |= _counted(row)
         if own:
-            shown["00080056"] = _element("CS", ["ONLINE"])
+            shown |= ONLINE
         else:
             self._parents = {row[0]: shown}
         return shown
@@ -244,14 +252,14 @@ class _Search:
         if not own and key in self._parents:
             return self._parents[key]
         shown = self._select(orjson.loads(row[8]), Level.SERIES)
-        shown["00201209"] = _element("IS", [row[9]])
+        shown["00201209"] = _element("IS", [row[_SERIES_COUNT]])
         if not own:
             self._parents[key] = shown
         return shown
 
     def _instance(self, row: Row) -> Attributes:
         shown = self._select(orjson.loads(row[12]), Level.INSTANCE)
-        shown["00080056"] = _element("CS", ["ONLINE"])
+        shown |= ONLINE
         if row[13]:
             shown["00080016"] = _element("UI", [row[13]])
         return shown
@@ -268,21 +276,51 @@ class _Search:
 
     def _include(self, row: Row, missing: frozenset[str], shown: Attributes) -> None:
         """Show what the rows do not hold: from the header of the first instance."""
-        if "00080062" in missing:
-            classes = [r[0] for r in self._session.fetch(_SOP_CLASSES, (row[0],))]
-            shown["00080062"] = _element("UI", classes or None)
+        if missing & COMPUTED:
+            shown |= self._computed(row, missing)
+            missing = missing.difference(shown)
         header = next(self._headers_below(row), {})
         if self._query.include_all and self._query.level is Level.INSTANCE:
             whole = {k: e for k, e in header.items() if "BulkDataURI" not in e}
             shown |= {**whole, **shown}
         for tag in missing.difference(shown):
-            element = header.get(tag, {"vr": vr_of(tag)})
-            shown[tag] = (
-                element
-                if "BulkDataURI" not in element
-                else _element(element["vr"], None)
-            )
+            shown[tag] = header.get(tag, {"vr": vr_of(tag)})
+
+    def _computed(self, row: Row, tags: frozenset[str]) -> Attributes:
+        """Those of the tags that no header holds."""
+        known = _counted(row) | ONLINE
+        if len(row) > _SERIES_COUNT:
+            known["00201209"] = _element("IS", [row[_SERIES_COUNT]])
+        if "00080062" in tags:
+            classes = [r[0] for r in self._session.fetch(_SOP_CLASSES, (row[0],))]
+            known["00080062"] = _element("UI", classes)
+        return {tag: known[tag] for tag in tags if tag in known}
 
 
-def _element(vr: str, values: list[Any] | None) -> dict[str, Any]:
+def _element(vr: str, values: list[Any]) -> dict[str, Any]:
     return {"vr": vr, "Value": values} if values else {"vr": vr}
+
+
+def _counted(row: Row) -> Attributes:
+    """What a study's row counts of its children."""
+    return {
+        "00080061": _element("CS", row[3].split("\\") if row[3] else []),
+        "00201206": _element("IS", [row[4]]),
+        "00201208": _element("IS", [row[5]]),
+    }
+
+
+def _without_references(attributes: Attributes) -> Attributes:
+    """The attributes with nothing where a value stayed in its file.
+
+    A search shows values; the way to those that are not in its answer is metadata.
+    """
+    return {tag: _without_reference(element) for tag, element in attributes.items()}
+
+
+def _without_reference(element: dict[str, Any]) -> dict[str, Any]:
+    if "BulkDataURI" in element:
+        return {"vr": element["vr"]}
+    if element["vr"] == "SQ" and "Value" in element:
+        return {"vr": "SQ", "Value": list(map(_without_references, element["Value"]))}
+    return element

@@ -9,7 +9,8 @@ that ends up in a viewer must not be of a stranger's making.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 
@@ -55,11 +56,16 @@ class Addresses:
     def _is_trusted(self, peer: str | None) -> bool:
         if peer is None:  # a Unix socket: whoever may open it
             return True
-        try:
-            address = ip_address(peer.partition("%")[0])
-        except ValueError:
-            return False
-        return any(address in network for network in self.trusted)
+        address = _address(peer)
+        return address is not None and any(address in one for one in self.trusted)
+
+
+@lru_cache(256)
+def _address(peer: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(peer.partition("%")[0])
+    except ValueError:
+        return None
 
 
 def _first(value: str) -> str:

@@ -5,6 +5,7 @@ import binascii
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 #: Orthanc's realm, so that browsers offer the password they know.
@@ -22,12 +23,7 @@ class Door:
         """Whether the other end may talk to us at all; None is a Unix socket."""
         if self.remote_access or peer is None:
             return True
-        try:
-            address = ip_address(peer.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return (mapped or address).is_loopback
+        return _is_loopback(peer)
 
     def admits(self, authorization: str | None) -> bool:
         """Whether the Authorization header names a user and the password (RFC 7617).
@@ -41,6 +37,16 @@ class Door:
         expected = (known if known is not None else "\0").encode()
         same = hmac.compare_digest(expected, password.encode())
         return same and known is not None
+
+
+@lru_cache(256)
+def _is_loopback(peer: str) -> bool:
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
 
 
 def _credentials(authorization: str) -> tuple[str, str]:

@@ -81,9 +81,12 @@ async def body(request: web.Request) -> AsyncIterator[bytes]:
 
 
 async def _next_chunk(request: web.Request, seconds: int) -> bytes:
+    content = request.content
     try:
+        if content.is_eof():  # all of it is here: nothing to wait for
+            return await content.readany()
         async with asyncio.timeout(seconds or None):
-            return await request.content.readany()
+            return await content.readany()
     except TimeoutError:
         raise TooSlow(f"nothing of the body came for {seconds} s") from None
     except web.RequestPayloadError as error:

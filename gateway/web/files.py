@@ -5,6 +5,8 @@ file. A blob never changes under its name, so its name makes a strong validator.
 """
 
 import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -12,20 +14,24 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from gateway.archive import Instance
+from gateway.archive import Archive, Instance, Piece
 from gateway.web.context import gateway
 from gateway.web.replies import streaming
 
-_RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*")
+_RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*", re.IGNORECASE)
 _LONGEST_NUMBER = 19
+
+
+#: Bytes to send: pieces to be read, or what is made on the way.
+Body = Sequence[Piece] | AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A run of bytes of a file, to be answered as a whole: the file or a value in it."""
+    """What is answered as a whole: a file, or a value in it."""
 
-    start: int
-    size: int
+    size: int  # bytes
+    body: Callable[[int, int], Body]  # gives the bytes from, up to
     label: str = ""  # tells sections of one file apart
 
 
@@ -41,7 +47,10 @@ async def send_file(
     section: Section | None = None,
 ) -> web.StreamResponse:
     """Answer with an instance's file, or with what the request wants of it."""
-    section = section or Section(0, instance.size)
+    archive = gateway(request).archive
+    section = section or Section(
+        instance.size, lambda start, stop: [archive.file_range(instance, start, stop)]
+    )
     etag = f'"{instance.blob}{section.label}"'
     stored = datetime.strptime(instance.stored, "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
     common = {
@@ -68,13 +77,20 @@ async def send_file(
         response.set_status(HTTPStatus.PARTIAL_CONTENT)
         response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{section.size}"
     response.content_length = stop - start
-    archive = gateway(request).archive
-    piece = archive.file_range(instance, section.start + start, section.start + stop)
     async with streaming(request, response) as wanted:
         if wanted:
-            async for chunk in archive.read([piece]):
-                await response.write(chunk)
+            await write_body(request, response, archive, section.body(start, stop))
     return response
+
+
+async def write_body(
+    request: web.Request, response: web.StreamResponse, archive: Archive, body: Body
+) -> None:
+    """Send a body, or a part of it, after the head of a prepared answer."""
+    chunks = body if isinstance(body, AsyncGenerator) else archive.read(body)
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            await response.write(chunk)
 
 
 def _tags(value: str) -> set[str]:

@@ -12,6 +12,7 @@ own order of preference; this module only compares them with what was asked for.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from gateway.errors import BadRequest
 
@@ -64,10 +65,16 @@ def parse_media_type(text: str, header: str = "Content-Type") -> MediaType:
 
 def parse_accept(text: str, header: str = _ACCEPT) -> list[MediaType]:
     """Read a list of media ranges; an empty one takes anything (RFC 9110 12.5.1)."""
+    return list(_parsed_accept(text, header))
+
+
+@lru_cache(256)
+def _parsed_accept(text: str, header: str) -> tuple[MediaType, ...]:
+    """The media ranges of a list; a client sends the same one again and again."""
     elements = [element for element in _split(text, ",", header) if element.strip()]
     if not elements:
-        return [MediaType(ANY)]
-    return [_media_type(_split(element, ";", header), header) for element in elements]
+        return (MediaType(ANY),)
+    return tuple(_media_type(_split(part, ";", header), header) for part in elements)
 
 
 def accept_of(

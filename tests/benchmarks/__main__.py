@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import socket
 import sys
 import tempfile
@@ -121,6 +122,8 @@ def check_host_name() -> None:
 def main() -> int:
     """Measure, print, and say by the exit status whether all went well."""
     asked = arguments()
+    # Ended from outside, it still ends its server and clears its storage away.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     place = asked.storage or asked.data
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="storage-", dir=place) as storage:

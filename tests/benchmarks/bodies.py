@@ -105,10 +105,13 @@ class Kept:
         if word is None:
             return None
         found = self._body.count(word.encode())
-        if found == count:
+        never = self._expect.get("never")
+        failures = self._body.count(never.encode()) if never else 0
+        if found == count and not failures:
             return None
         start = bytes(self._body[:300]).decode("utf-8", "replace")
-        return f"{word} came {found} times, not {count}: {start}"
+        counted = f"{word} came {found} times, not {count}; {failures} failures"
+        return f"{counted}: {start}"
 
 
 class Dropped:

@@ -14,7 +14,9 @@ from .streams import Many
 STUDIES = "/dicom-web/studies"
 DICOM_PARTS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 JSON = "application/dicom+json"
-STORED = '"00081155"'  # once for each instance that a STOW answer says was stored
+# A STOW answer names each instance once, and gives a reason for each that failed.
+NAMED = '"00081155"'
+FAILURE = '"00081197"'
 STUDY = '"0020000D"'
 SERIES = '"0020000E"'
 INSTANCE = '"00080018"'
@@ -68,7 +70,7 @@ def _stow(body: dict[str, Any], count: int, *, chunked: bool) -> Request:
         "body": body,
         "chunked": chunked,
         "sink": "keep",
-        "expect": {"word": STORED, "count": count},
+        "expect": {"word": NAMED, "count": count, "never": FAILURE},
     }
 
 

@@ -1,0 +1,158 @@
+"""One group of instances on its way to the disk and into the index.
+
+All of it runs on the database's writer thread, in three steps: what is already held is
+told apart and the rest written and flushed; rows are added in one transaction; files are
+put in place. A fault of one instance is its own outcome; a fault of the group is raised.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from gateway.errors import GatewayError, NotFound
+from gateway.outcomes import Duplicate, Outcome, Stored, refusal
+from gateway.storage.blobs import DiskBlobs, Incoming
+from gateway.storage.database import Session
+from gateway.storage.entries import Entry
+from gateway.storage.index import Added, Index, Instance, Occupied
+from gateway.storage.reading import same_bytes
+
+log = logging.getLogger(__name__)
+
+Buffers = list[bytes | memoryview]
+
+
+@dataclass(slots=True)
+class Ready:
+    """An instance whose header is read."""
+
+    entry: Entry
+    buffers: Buffers  # all its bytes; empty once they are in the file
+    incoming: Incoming | None  # its file, once there is one
+
+    def discard(self) -> None:
+        """Leave no file behind."""
+        if self.incoming is not None:
+            self.incoming.discard()
+
+
+class Commit:
+    """The three steps for a group; `gone` are blobs removed since the last one."""
+
+    def __init__(
+        self,
+        blobs: DiskBlobs,
+        index: Index,
+        group: list[Ready],
+        *,
+        overwrite: bool,
+        gone: list[str],
+    ) -> None:
+        self.gone = gone
+        self._blobs = blobs
+        self._index = index
+        self._overwrite = overwrite
+        self._outcomes: list[Outcome | None] = [None] * len(group)
+        self._group = group
+        self._new: list[tuple[int, Ready, Incoming]] = []
+
+    def write(self, session: Session) -> None:
+        """Write and flush the files of those that are not held yet."""
+        for place, ready in enumerate(self._group):
+            try:
+                self._outcomes[place] = held_already(
+                    session, self._index, self._blobs, ready, self._overwrite
+                )
+                if self._outcomes[place] is None:
+                    self._new.append((place, ready, self._written(ready)))
+            except Exception as error:
+                self._outcomes[place] = _failed(ready, error)
+            if self._outcomes[place] is not None:
+                ready.discard()
+        for _, _, incoming in self._new:
+            incoming.flush()
+        if self._new:
+            self._blobs.settle()
+
+    def _written(self, ready: Ready) -> Incoming:
+        if ready.incoming is None:
+            ready.incoming = self._blobs.incoming()
+            ready.incoming.append(ready.buffers)
+            ready.buffers = []
+        return ready.incoming
+
+    def add(self, session: Session) -> list[Added | Occupied]:
+        """Add their rows."""
+        self._index.discarded(session, self.gone)
+        entries = [(r.entry, i.name, self._overwrite) for _, r, i in self._new]
+        return self._index.add(session, entries)
+
+    def finish(self, added: list[Added | Occupied]) -> list[Outcome]:
+        """Put files in place. Their rows are there: nothing here raises or undoes that."""
+        self.gone = []
+        replaced = [a.replaced for a in added if isinstance(a, Added) and a.replaced]
+        for (place, ready, incoming), outcome in zip(self._new, added, strict=True):
+            self._outcomes[place] = self._placed(ready, incoming, outcome)
+        try:
+            self._blobs.remove(replaced)
+            self.gone = replaced
+        except OSError:
+            log.exception("a replaced file could not be removed; the next start tries")
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def _placed(
+        self, ready: Ready, incoming: Incoming, outcome: Added | Occupied
+    ) -> Outcome:
+        if isinstance(outcome, Added):
+            try:
+                self._blobs.publish(incoming.name)
+            except OSError:
+                # It is read from where it lies, and moved when the server starts next.
+                log.exception("a stored file could not be moved")
+            return stored(ready.entry, already_there=False)
+        # Another process, or another part of this group, took the address meanwhile.
+        try:
+            same = _same(self._blobs, ready, outcome.instance)
+            if same:
+                return stored(ready.entry, already_there=True)
+            return _failed(ready, Duplicate())
+        except Exception as error:
+            return _failed(ready, error)
+        finally:
+            incoming.discard()
+
+
+def held_already(
+    session: Session, index: Index, blobs: DiskBlobs, ready: Ready, overwrite: bool
+) -> Outcome | None:
+    """What to answer without storing: these bytes are held, or others may not go.
+
+    None to store them.
+    """
+    held = index.locate(session, ready.entry.uids)
+    if held is None:
+        return None
+    try:
+        same = _same(blobs, ready, held)
+    except NotFound:
+        return None  # what was held went away just now
+    if same:
+        return stored(ready.entry, already_there=True)
+    return None if overwrite else _failed(ready, Duplicate())
+
+
+def _same(blobs: DiskBlobs, ready: Ready, held: Instance) -> bool:
+    if ready.entry.size != held.size:
+        return False
+    other = str(ready.incoming.path) if ready.incoming else ready.buffers
+    return same_bytes(blobs, held.blob, held.size, other)
+
+
+def stored(entry: Entry, *, already_there: bool) -> Stored:
+    """The outcome of an instance that is held."""
+    return Stored(entry.uids, entry.orthanc_ids, entry.sop_class, already_there)
+
+
+def _failed(ready: Ready, error: Exception) -> Outcome:
+    if not isinstance(error, GatewayError):
+        log.error("an instance could not be stored", exc_info=error)
+    return refusal(error, ready.entry.sop_class, ready.entry.uids.instance)

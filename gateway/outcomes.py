@@ -1,0 +1,94 @@
+"""What becomes of an instance that came: stored or refused, and why.
+
+Refusal is an answer, with the reason that the standard has for it; exceptions stay
+within the intake.
+"""
+
+import enum
+from dataclasses import dataclass
+
+from gateway.dicom.header import Header
+from gateway.dicom.hierarchy import Uids
+from gateway.errors import GatewayError, NotDicom, StorageFull
+
+
+class FailureReason(enum.IntEnum):
+    """Why an instance was not stored (PS3.18 I.2.2, PS3.7 annex C)."""
+
+    PROCESSING_FAILURE = 0x0110
+    DUPLICATE_INSTANCE = 0x0111
+    OUT_OF_RESOURCES = 0xA700
+    CANNOT_UNDERSTAND = 0xC000
+
+
+class Overwrite(enum.Enum):
+    """What becomes of an address that is held with other content."""
+
+    NEVER = "Never"
+    ALWAYS = "Always"
+    IF_CHANGED = "IfChanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The instance is safe: on the disk and in the index."""
+
+    uids: Uids
+    orthanc_ids: tuple[str, str, str, str]  # of patient, study, series, instance
+    sop_class: str
+    already_there: bool  # the same bytes were held before
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The instance is not stored, and nothing of it is left."""
+
+    reason: FailureReason
+    message: str  # for people; names the attribute, never the patient
+    sop_class: str = ""  # empty when the file did not tell
+    instance: str = ""  # SOPInstanceUID, likewise
+
+
+Outcome = Stored | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to refuse for lack of room; 0 for no limit."""
+
+    storage_size: int = 0  # bytes of all instances
+    free_space: int = 0  # bytes to leave free on the disk
+
+
+NO_LIMITS = Limits()
+
+
+class OtherStudy(GatewayError):
+    """StudyInstanceUID (0020,000D) is not that of the address."""
+
+
+class Duplicate(GatewayError):
+    """SOPInstanceUID (0008,0018) is already held with other content."""
+
+
+def refused(error: Exception, header: Header | None) -> Refused:
+    """What an error means for the instance with that header, if it has one."""
+    if header is None:
+        return refusal(error, "", "")
+    return refusal(error, header.sop_class, header.uids.instance)
+
+
+_REASONS: tuple[tuple[type[Exception], FailureReason], ...] = (
+    (StorageFull, FailureReason.OUT_OF_RESOURCES),
+    (NotDicom, FailureReason.CANNOT_UNDERSTAND),
+    (Duplicate, FailureReason.DUPLICATE_INSTANCE),
+)
+
+
+def refusal(error: Exception, sop_class: str, instance: str) -> Refused:
+    """What an error means for an instance."""
+    message = str(error) if isinstance(error, GatewayError) else "an internal error"
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return Refused(reason, message, sop_class, instance)
+    return Refused(FailureReason.PROCESSING_FAILURE, message, sop_class, instance)

@@ -1,0 +1,76 @@
+"""Pieces of an answer straight to a socket: the kernel moves files, no copy passes here.
+
+The bytes of a file go from the page cache to the network by `sendfile`; what stands
+between files is sent as it is.
+"""
+
+import os
+import select
+from collections.abc import Sequence
+
+from gateway.errors import Truncated
+from gateway.storage.blobs import DiskBlobs
+from gateway.storage.reading import FileRange, Piece
+
+#: Bytes asked of the kernel at a time, lest one answer keep a thread for itself.
+_STEP = 4 * 1024 * 1024
+
+#: How long a thread waits for a reader that keeps up (milliseconds); a slower one is
+#: waited for without a thread.
+_PATIENCE = 20
+
+
+class Sending:
+    """Sends pieces one after the other. Its methods block; they belong into a thread."""
+
+    def __init__(self, blobs: DiskBlobs, pieces: Sequence[Piece]) -> None:
+        self._blobs = blobs
+        self._pieces = iter(pieces)
+        self._piece: Piece | None = next(self._pieces, None)
+        self._position = 0  # within the piece
+        self._descriptor = -1
+
+    def push(self, socket: int) -> bool:
+        """Send until all is sent, which is True, or the reader does not keep up.
+
+        `socket` does not block. Raises NotFound when a file is gone, Truncated when one
+        is too short, OSError when the connection is.
+        """
+        ready = select.poll()
+        ready.register(socket, select.POLLOUT)
+        while self._piece is not None:
+            try:
+                self._send(socket, self._piece)
+            except BlockingIOError:
+                if not ready.poll(_PATIENCE):
+                    return False
+        return True
+
+    def _send(self, socket: int, piece: Piece) -> None:
+        if isinstance(piece, bytes):
+            size = len(piece)
+            self._position += os.write(socket, memoryview(piece)[self._position :])
+        else:
+            size = piece.stop - piece.start
+            self._position += self._send_file(socket, piece, size - self._position)
+        if self._position >= size:
+            self.close()
+            self._piece = next(self._pieces, None)
+            self._position = 0
+
+    def _send_file(self, socket: int, piece: FileRange, left: int) -> int:
+        if self._descriptor < 0:
+            self._descriptor = self._blobs.open(piece.blob)
+        if not left:
+            return 0
+        offset = piece.start + self._position
+        sent = os.sendfile(socket, self._descriptor, offset, min(left, _STEP))
+        if not sent:
+            raise Truncated("the file of an instance is shorter than it was")
+        return sent
+
+    def close(self) -> None:
+        """Give the descriptor back; more than once does no harm."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
