@@ -48,25 +48,38 @@ class Commit:
         gone: list[str],
     ) -> None:
         self.gone = gone
+        self.outcomes: list[Outcome | None] = [None] * len(group)  # as far as known
         self._blobs = blobs
         self._index = index
         self._overwrite = overwrite
-        self._outcomes: list[Outcome | None] = [None] * len(group)
         self._group = group
         self._new: list[tuple[int, Ready, Incoming]] = []
 
-    def write(self, session: Session) -> None:
-        """Write and flush the files of those that are not held yet."""
+    def compare(self, session: Session) -> int:
+        """Tell apart what is held already; the size of all the rest."""
+        size = 0
         for place, ready in enumerate(self._group):
             try:
-                self._outcomes[place] = held_already(
+                self.outcomes[place] = held_already(
                     session, self._index, self._blobs, ready, self._overwrite
                 )
-                if self._outcomes[place] is None:
-                    self._new.append((place, ready, self._written(ready)))
             except Exception as error:
-                self._outcomes[place] = _failed(ready, error)
-            if self._outcomes[place] is not None:
+                self.outcomes[place] = _failed(ready, error)
+            if self.outcomes[place] is None:
+                size += ready.entry.size
+            else:
+                ready.discard()
+        return size
+
+    def write(self) -> None:
+        """Write and flush the files of those that are not held yet."""
+        for place, ready in enumerate(self._group):
+            if self.outcomes[place] is not None:
+                continue
+            try:
+                self._new.append((place, ready, self._written(ready)))
+            except Exception as error:
+                self.outcomes[place] = _failed(ready, error)
                 ready.discard()
         for _, _, incoming in self._new:
             incoming.flush()
@@ -91,13 +104,13 @@ class Commit:
         self.gone = []
         replaced = [a.replaced for a in added if isinstance(a, Added) and a.replaced]
         for (place, ready, incoming), outcome in zip(self._new, added, strict=True):
-            self._outcomes[place] = self._placed(ready, incoming, outcome)
+            self.outcomes[place] = self._placed(ready, incoming, outcome)
         try:
             self._blobs.remove(replaced)
             self.gone = replaced
         except OSError:
             log.exception("a replaced file could not be removed; the next start tries")
-        return [outcome for outcome in self._outcomes if outcome is not None]
+        return [outcome for outcome in self.outcomes if outcome is not None]
 
     def _placed(
         self, ready: Ready, incoming: Incoming, outcome: Added | Occupied

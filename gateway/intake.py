@@ -17,7 +17,12 @@ from typing import Self
 
 from gateway.commit import Buffers, Commit, Ready, held_already
 from gateway.dicom.charsets import LATIN1, Encodings
-from gateway.dicom.header import Header, read_header, read_header_of
+from gateway.dicom.header import (
+    Header,
+    may_be_deflated,
+    read_header,
+    read_header_of,
+)
 from gateway.errors import GatewayError, StorageFull
 from gateway.outcomes import (
     NO_LIMITS,
@@ -210,26 +215,28 @@ class Intake:
         )
 
         def write(session: Session) -> None:
-            self._check_room(session, sum(ready.entry.size for ready in group))
-            commit.write(session)
+            size = commit.compare(session)
+            if size:
+                self._check_room(session, size)
+            commit.write()
 
         try:
             outcomes = await self._database.write_between(
                 write, commit.add, commit.finish
             )
         except Exception as error:
-            return await self._commit_alone(group, error)
+            return await self._commit_alone(group, commit.outcomes, error)
         self._gone = commit.gone
         return outcomes
 
     async def _commit_alone(
-        self, group: list[Ready], error: Exception
+        self, group: list[Ready], known: list[Outcome | None], error: Exception
     ) -> list[Outcome]:
         """A group failed: find out who is to blame, the others are stored."""
         if len(group) > 1:
             outcomes = []
-            for ready in group:
-                outcomes += await self._commit([ready])
+            for ready, outcome in zip(group, known, strict=True):
+                outcomes += [outcome] if outcome else await self._commit([ready])
             return outcomes
         if not isinstance(error, GatewayError):
             log.error("an instance could not be committed", exc_info=error)
@@ -305,5 +312,7 @@ class Receiver:
 
 def _is_quick(whole: bytes) -> bool:
     """Whether the header is short: pixel data begins soon, or there is not much at all."""
+    if may_be_deflated(whole):
+        return False
     start = whole[:QUICK]
     return len(whole) <= QUICK or any(tag in start for tag in _PIXEL_DATA)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -55,6 +56,7 @@ def serve(
     loaded = load(config_paths, os.environ)
     settings = loaded.settings
     _start_log(settings)
+    _allow_descriptors()
     for warning in loaded.warnings:
         log.warning("%s", warning)
     sockets = _bind(
@@ -74,6 +76,14 @@ def _start_log(settings: Settings) -> None:
         stream=sys.stderr,
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def _allow_descriptors() -> None:
+    """As many open files as the system lets us: connections, and instances on the way."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _hosts(settings: Settings, host: str | None) -> Sequence[str]:

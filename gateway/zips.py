@@ -5,32 +5,50 @@ and nothing is named after what it says.
 """
 
 import asyncio
+import lzma
+import struct
 import zipfile
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncGenerator
 from typing import IO
 
 from gateway.archive import Archive
 from gateway.errors import BadRequest, TooLarge
-from gateway.outcomes import Outcome
+from gateway.outcomes import FailureReason, Outcome, Refused
 
 _STEP = 1024 * 1024
 
 #: A zip may hold so many files, and each may inflate to so many bytes and so far.
 _ZIP_MEMBERS, _ZIP_MEMBER_SIZE, _ZIP_RATIO = 1_000_000, 64 * 1024**3, 1100
 
+#: What the zip module raises for zips that are broken, encrypted, or lie.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
-async def store_zip(archive: Archive, file: IO[bytes]) -> AsyncIterator[Outcome]:
-    """Store each file in a zip; raises BadRequest or TooLarge for a bad one."""
+
+async def store_zip(archive: Archive, file: IO[bytes]) -> AsyncGenerator[Outcome, None]:
+    """Store each file in a zip; raises BadRequest or TooLarge for a bad one.
+
+    A file that cannot be inflated is refused; it does not spoil the others.
+    """
     try:
         container = await asyncio.to_thread(zipfile.ZipFile, file)
-        with container:
-            members = [m for m in container.infolist() if not m.is_dir()]
-            if len(members) > _ZIP_MEMBERS:
-                raise TooLarge(f"the zip holds more than {_ZIP_MEMBERS} files")
-            for member in members:
-                yield await _store_member(archive, container, member)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except _BROKEN as error:
         raise BadRequest(f"the zip cannot be read: {error}") from error
+    with container:
+        members = [m for m in container.infolist() if not m.is_dir()]
+        if len(members) > _ZIP_MEMBERS:
+            raise TooLarge(f"the zip holds more than {_ZIP_MEMBERS} files")
+        for member in members:
+            yield await _store_member(archive, container, member)
 
 
 async def _store_member(
@@ -41,7 +59,20 @@ async def _store_member(
     if member.file_size > _ZIP_MEMBER_SIZE:
         raise TooLarge("a file of the zip is absurdly large")
     async with archive.receive() as receiver:
-        with container.open(member) as inflated:
-            while chunk := await asyncio.to_thread(inflated.read, _STEP):
-                await receiver.write(chunk)
+        try:
+            inflated = await asyncio.to_thread(container.open, member)
+            with inflated:
+                while chunk := await asyncio.to_thread(inflated.read, _STEP):
+                    await receiver.write(chunk)
+                    if not _may_be_dicom(chunk, inflated):
+                        break  # whatever it is, it is not worth the room on the disk
+        except (*_BROKEN, OSError) as error:
+            return Refused(
+                FailureReason.PROCESSING_FAILURE, f"it cannot be read from the zip: {error}"
+            )
         return await receiver.keep()
+
+
+def _may_be_dicom(chunk: bytes, inflated: IO[bytes]) -> bool:
+    """Whether to read on: false if the first chunk shows that it is no DICOM file."""
+    return inflated.tell() > len(chunk) or chunk[128:132] == b"DICM"

@@ -1,5 +1,6 @@
 """What tests say to a gateway: store, find, fetch."""
 
+import io
 from typing import Any
 
 from tests.factories import content_type, multipart
@@ -12,7 +13,7 @@ async def store(client: Any, *files: bytes) -> None:
     """Store files by STOW-RS; all of them must be taken."""
     response = await client.post(
         f"{ROOT}/studies",
-        data=multipart(*files),
+        data=io.BytesIO(multipart(*files)),
         headers={"Content-Type": content_type()},
     )
     assert response.status == 200, await response.text()

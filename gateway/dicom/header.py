@@ -28,6 +28,7 @@ DEFLATED = frozenset(
 )
 
 _META_START = 132
+_LIKELY_META = 1024  # bytes that hold the file meta information of any usual file
 #: Seen behind the last element: padding, and the line ends of careless multipart.
 _AFTER_THE_END = b"\0 \r\n"
 _MAGIC = b"DICM"
@@ -84,6 +85,12 @@ def read_header_of(path: Path, encodings: Encodings = LATIN1) -> Header:
             return read_header(buffer, encodings)
 
 
+def may_be_deflated(buffer: Buffer) -> bool:
+    """Whether a file says, near its beginning, that its data set is deflated."""
+    start = buffer[:_LIKELY_META]
+    return any(uid.encode() in start for uid in DEFLATED)
+
+
 def data_set_start(buffer: Buffer) -> int:
     """Where the data set of a file begins, of which the beginning is enough."""
     return _meta(buffer, len(buffer))[1]
@@ -118,9 +125,10 @@ def _data_set(
     if transfer_syntax in DEFLATED:
         with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
             inflate(buffer, start, file)
-            if not file.tell():
-                raise NotDicom("the deflated data set is empty")
-            file.rollover()
+            size = file.tell()
+            if size <= _INFLATE_IN_MEMORY:
+                file.seek(0)
+                return _walk(file.read(), 0, False, False, encodings)
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
                 return _walk(inflated, 0, False, False, encodings)

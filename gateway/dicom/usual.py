@@ -40,13 +40,13 @@ _MOST_KEYS = 16384
 Convert = Callable[[bytes, bytes, Encodings], Element]
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=8192)
 def _text(code: bytes, value: bytes, encodings: Encodings) -> Element:
     vr = NAMES[code]
     return CONVERTERS[vr](vr, value, encodings)
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=8192)
 def _little(code: bytes, value: bytes, encodings: Encodings) -> Element:
     return number_element(NAMES[code], value, "<")
 

@@ -5,6 +5,7 @@ thousand of them. XML is made of it at the end, for the few who ask.
 """
 
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 
@@ -19,10 +20,10 @@ class StoreResponse:
 
     def __init__(self, root: str) -> None:
         self._root = root
-        self._stored: list[bytes] = []
-        self._failed: list[bytes] = []
-        self._unnamed: list[bytes] = []  # failures that name no instance
-        self._studies: set[str] = set()
+        self._stored = _Items(b"00081199")
+        self._failed = _Items(b"00081198")
+        self._unnamed = _Items(b"0008119A")  # failures that name no instance
+        self._study: str | None = None  # of all that is stored, while it is the same
         self._reasons: set[FailureReason] = set()
 
     def add(self, outcome: Outcome) -> None:
@@ -38,15 +39,16 @@ class StoreResponse:
             f"{self._root}studies/{uids.study}/series/{uids.series}"
             f"/instances/{uids.instance}"
         )
-        self._studies.add(uids.study)
-        self._stored.append(
-            orjson.dumps(
-                {
-                    "00081150": _uid(stored.sop_class),
-                    "00081155": _uid(uids.instance),
-                    "00081190": {"vr": "UR", "Value": [url]},
-                }
-            )
+        if not self._stored.count:
+            self._study = uids.study
+        elif self._study != uids.study:
+            self._study = None
+        self._stored.add(
+            {
+                "00081150": _uid(stored.sop_class),
+                "00081155": _uid(uids.instance),
+                "00081190": {"vr": "UR", "Value": [url]},
+            }
         )
 
     def _add_refused(self, refused: Refused) -> None:
@@ -56,37 +58,43 @@ class StoreResponse:
             "00081197": {"vr": "US", "Value": [int(refused.reason)]},
         }
         if not refused.instance:
-            self._unnamed.append(orjson.dumps(item))
+            self._unnamed.add(item)
             return
         item["00081150"] = _uid(refused.sop_class)
         item["00081155"] = _uid(refused.instance)
-        self._failed.append(orjson.dumps(dict(sorted(item.items()))))
+        self._failed.add(dict(sorted(item.items())))
 
     @property
     def status(self) -> HTTPStatus:
         """By PS3.18 table 10.5.3-1; 507 where nothing was stored for lack of room."""
         if not self._reasons:
             return HTTPStatus.OK
-        if self._stored:
+        if self._stored.count:
             return HTTPStatus.ACCEPTED
         if self._reasons == {FailureReason.OUT_OF_RESOURCES}:
             return HTTPStatus.INSUFFICIENT_STORAGE
         return HTTPStatus.CONFLICT
 
+    @property
+    def stored(self) -> int:
+        """How many are held now."""
+        return self._stored.count
+
     def __len__(self) -> int:
-        return len(self._stored) + len(self._failed) + len(self._unnamed)
+        return self._stored.count + self._failed.count + self._unnamed.count
 
     def json(self) -> bytes:
         """The data set as DICOM JSON: one object, not an array."""
         parts = [b'{"00080005":{"vr":"CS","Value":["ISO_IR 192"]}']
-        if len(self._studies) == 1:
-            url = f"{self._root}studies/{next(iter(self._studies))}"
-            parts.append(b'"00081190":' + orjson.dumps({"vr": "UR", "Value": [url]}))
-        if self._failed:
-            parts.append(_sequence(b"00081198", self._failed))
-        parts.append(_sequence(b"00081199", self._stored))
-        if self._unnamed:
-            parts.append(_sequence(b"0008119A", self._unnamed))
+        url: dict[str, Any] = {"vr": "UR"}
+        if self._study is not None:
+            url["Value"] = [f"{self._root}studies/{self._study}"]
+        parts.append(b'"00081190":' + orjson.dumps(url))
+        if self._failed.count:
+            parts.append(self._failed.sequence())
+        parts.append(self._stored.sequence())
+        if self._unnamed.count:
+            parts.append(self._unnamed.sequence())
         return b",".join(parts) + b"}"
 
     def xml(self) -> bytes:
@@ -98,7 +106,22 @@ def _uid(uid: str) -> dict[str, object]:
     return {"vr": "UI", "Value": [uid]} if uid else {"vr": "UI"}
 
 
-def _sequence(tag: bytes, items: list[bytes]) -> bytes:
-    if not items:
-        return b'"' + tag + b'":{"vr":"SQ"}'
-    return b'"' + tag + b'":{"vr":"SQ","Value":[' + b",".join(items) + b"]}"
+class _Items:
+    """The items of a sequence as one text: a list of a hundred thousand costs tenfold."""
+
+    def __init__(self, tag: bytes) -> None:
+        self.count = 0
+        self._tag = tag
+        self._text = bytearray()
+
+    def add(self, item: dict[str, Any]) -> None:
+        if self.count:
+            self._text += b","
+        self._text += orjson.dumps(item)
+        self.count += 1
+
+    def sequence(self) -> bytes:
+        """The element of the sequence, with its key."""
+        if not self.count:
+            return b'"%b":{"vr":"SQ"}' % self._tag
+        return b'"%b":{"vr":"SQ","Value":[%b]}' % (self._tag, bytes(self._text))

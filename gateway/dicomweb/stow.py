@@ -6,6 +6,7 @@ the others; a part whose end was never seen is not stored.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from http import HTTPStatus
@@ -14,9 +15,9 @@ from aiohttp import web
 
 from gateway.archive import Archive
 from gateway.dicomweb.store_response import StoreResponse
-from gateway.errors import BadRequest, StorageFull, Truncated, UnsupportedMedia
+from gateway.errors import BadRequest, GatewayError, UnsupportedMedia
 from gateway.intake import Receiver
-from gateway.outcomes import FailureReason, Outcome, Refused
+from gateway.outcomes import FailureReason, Outcome, Refused, refused
 from gateway.web.context import accept, body, gateway, public_root, uid
 from gateway.web.replies import JSON, XML
 from gateway.wire.media import MediaType, Offer, choose, parse_media_type
@@ -27,6 +28,8 @@ from gateway.wire.multipart import (
     PartEnd,
     boundary_of,
 )
+
+log = logging.getLogger(__name__)
 
 #: Parts of one request on their way to the disk at the same time.
 PARTS_IN_FLIGHT = 64
@@ -93,7 +96,7 @@ def _reply(
     request: web.Request,
     answer: StoreResponse,
     chosen: Offer | None,
-    complaint: BadRequest | None,
+    complaint: GatewayError | None,
 ) -> web.Response:
     status = answer.status
     if complaint is not None and status is not HTTPStatus.ACCEPTED:
@@ -124,10 +127,11 @@ class _Storing:
 
     async def run(
         self, reader: MultipartReader, chunks: AsyncIterator[bytes]
-    ) -> BadRequest | None:
+    ) -> GatewayError | None:
         """Take all parts in; what is wrong with the body as a whole, if anything.
 
-        Whole parts before the fault are stored. Raises BadRequest if there was no part.
+        Whole parts before the fault are stored. Raises what is wrong if nothing was and
+        it is no matter of syntax, and BadRequest if there was no part.
         """
         complaint = None
         async with AsyncExitStack() as stack:
@@ -137,9 +141,11 @@ class _Storing:
                     async for chunk in chunks:
                         await self._take(reader, chunk, keeping)
                     reader.close()
-                except BadRequest as error:
+                except GatewayError as error:
                     complaint = error
         if complaint is not None:
+            if not self._answer.stored and not isinstance(complaint, BadRequest):
+                raise complaint
             self._answer.add(_broken_off(complaint))
         elif not len(self._answer):
             raise BadRequest("the multipart body has no parts")
@@ -155,7 +161,7 @@ class _Storing:
     ) -> None:
         for event in reader.feed(chunk):
             if isinstance(event, PartData):
-                if self._receiver is not None:
+                if self._receiver is not None:  # None: refused while it came
                     await self._write(self._receiver, event.body)
             elif isinstance(event, PartBegin):
                 self._receiver = self._archive.receive()
@@ -164,18 +170,16 @@ class _Storing:
                 await self._places.acquire()
                 keeping.create_task(self._keep(self._receiver, self._count - 1))
                 self._receiver = None
-            elif isinstance(event, PartEnd):
-                pass  # refused while it came
-        return
 
     async def _write(self, receiver: Receiver, chunk: memoryview) -> None:
         try:
             await receiver.write(chunk)
-        except StorageFull as error:
+        except Exception as error:
+            if not isinstance(error, GatewayError):
+                log.exception("a part could not be written")
             await receiver.__aexit__(None, None, None)
             self._receiver = None
-            refused = Refused(FailureReason.OUT_OF_RESOURCES, str(error))
-            self._note(self._count - 1, refused)
+            self._note(self._count - 1, refused(error, None))
 
     async def _keep(self, receiver: Receiver, number: int) -> None:
         try:
@@ -192,10 +196,10 @@ class _Storing:
             self._next += 1
 
 
-def _broken_off(complaint: BadRequest) -> Refused:
+def _broken_off(complaint: GatewayError) -> Refused:
     reason = (
-        FailureReason.PROCESSING_FAILURE
-        if isinstance(complaint, Truncated)
-        else FailureReason.CANNOT_UNDERSTAND
+        FailureReason.CANNOT_UNDERSTAND
+        if type(complaint) is BadRequest
+        else FailureReason.PROCESSING_FAILURE
     )
     return Refused(reason, str(complaint))

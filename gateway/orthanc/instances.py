@@ -9,6 +9,7 @@ from gateway.errors import BadRequest
 from gateway.orthanc.system import reply
 from gateway.web.context import gateway
 from gateway.web.files import send_file
+from gateway.web.replies import streaming
 
 #: The main tags of an instance in Orthanc; more are shown by other routes.
 _MAIN_TAGS = (
@@ -29,13 +30,18 @@ async def list_all(request: web.Request) -> web.StreamResponse:
         raise BadRequest(f'Missing "{missing}" argument')
     if limit is not None and since is not None:
         return reply(await archive.orthanc_ids(since, limit))
+    found = await archive.orthanc_ids(0, _PAGE)
+    if len(found) < _PAGE:
+        return reply(found)
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await response.prepare(request)
-    start, separator = 0, b"["
-    while found := await archive.orthanc_ids(start, _PAGE):
-        await response.write(separator + orjson.dumps(found)[1:-1])
-        start, separator = start + len(found), b","
-    await response.write(b"[]\n" if separator == b"[" else b"]\n")
+    async with streaming(request, response) as wanted:
+        start, separator = 0, b"["
+        while wanted and found:
+            await response.write(separator + orjson.dumps(found)[1:-1])
+            start, separator = start + len(found), b","
+            found = await archive.orthanc_ids(start, _PAGE)
+        if wanted:
+            await response.write(b"]\n")
     return response
 
 

@@ -4,8 +4,11 @@ What the body is, its first bytes tell: Orthanc's clients send any Content-Type.
 """
 
 import asyncio
+import errno
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import IO
 
 from aiohttp import web
 
@@ -48,12 +51,12 @@ async def upload(request: web.Request) -> web.StreamResponse:
     if content_type.lower().startswith("multipart/"):
         boundary = boundary_of(parse_media_type(content_type).parameters)
         outcomes = await _store_form(archive, MultipartReader(boundary), chunks)
-        return reply([_stored(outcome) for outcome in outcomes])
+        return reply(_several(outcomes))
     start = await _beginning(chunks)
     if not start:
         raise BadRequest("Received an empty DICOM file")
     if start.startswith(_ZIP):
-        return reply([_stored(o) async for o in _store_zip(archive, start, chunks)])
+        return reply(_several(await _store_zip(archive, start, chunks)))
     async with archive.receive() as receiver:
         await receiver.write(start)
         async for chunk in chunks:
@@ -86,6 +89,23 @@ def _stored(outcome: Outcome) -> dict[str, str]:
     }
 
 
+def _several(outcomes: list[Outcome]) -> list[dict[str, str]]:
+    """What became of several; raises if room lacked, or if all were refused."""
+    full = [o for o in outcomes if _reason(o) is FailureReason.OUT_OF_RESOURCES]
+    if full or (outcomes and not any(isinstance(o, Stored) for o in outcomes)):
+        _stored((full or outcomes)[0])
+    return [
+        {"Status": "Failure", "Details": outcome.message}
+        if isinstance(outcome, Refused)
+        else _stored(outcome)
+        for outcome in outcomes
+    ]
+
+
+def _reason(outcome: Outcome) -> FailureReason | None:
+    return outcome.reason if isinstance(outcome, Refused) else None
+
+
 async def _store_form(
     archive: Archive, reader: MultipartReader, chunks: AsyncIterator[bytes]
 ) -> list[Outcome]:
@@ -101,6 +121,7 @@ async def _store_form(
                     await receiver.write(event.body)
                 elif isinstance(event, PartEnd) and receiver:
                     outcomes.append(await receiver.keep())
+                    receiver = None
         reader.close()
     finally:
         if receiver:
@@ -110,14 +131,24 @@ async def _store_form(
 
 async def _store_zip(
     archive: Archive, start: bytes, chunks: AsyncIterator[bytes]
-) -> AsyncIterator[Stored]:
+) -> list[Outcome]:
     """Store the DICOM files of a zip; what is no DICOM file is passed over."""
     with await asyncio.to_thread(tempfile.TemporaryFile) as file:
-        await asyncio.to_thread(file.write, start)
+        await _write(file, start)
         async for chunk in chunks:
-            await asyncio.to_thread(file.write, chunk)
-        async for outcome in store_zip(archive, file):
-            if isinstance(outcome, Stored):
-                yield outcome
-            elif outcome.reason is FailureReason.OUT_OF_RESOURCES:
-                raise StorageFull(outcome.message)
+            await _write(file, chunk)
+        async with aclosing(store_zip(archive, file)) as outcomes:
+            return [
+                outcome
+                async for outcome in outcomes
+                if _reason(outcome) is not FailureReason.CANNOT_UNDERSTAND
+            ]
+
+
+async def _write(file: IO[bytes], chunk: bytes) -> None:
+    try:
+        await asyncio.to_thread(file.write, chunk)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageFull from error
+        raise

@@ -201,7 +201,7 @@ class DiskBlobs:
                 if not source.exists():
                     return
             # Somebody who removes a blob beside may take the folder away again.
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
                 place.parent.mkdir(parents=True, exist_ok=True)
 
     def open(self, name: str) -> int:

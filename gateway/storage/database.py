@@ -295,8 +295,9 @@ class SqliteDatabase:
                 self._give_back(connection)
 
         async with self._places:
+            # Work may use more than the connection: whoever is cancelled waits for it.
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._readers, run)
+            return await to_its_end(loop.run_in_executor(self._readers, run))
 
     async def _made(self) -> sqlite3.Connection:
         making = asyncio.get_running_loop().run_in_executor(

@@ -72,12 +72,27 @@ async def body(request: web.Request) -> AsyncIterator[bytes]:
     limit = settings.maximum_request_body_size_mb * 1024 * 1024
     if limit and (request.content_length or 0) > limit:
         raise _too_large(limit)
+    _go_on(request)
     seen = 0
     while chunk := await _next_chunk(request, settings.http_request_timeout):
         seen += len(chunk)
         if limit and seen > limit:
             raise _too_large(limit)
         yield chunk
+
+
+def _go_on(request: web.Request) -> None:
+    """Tell a client that waits for it to send the body (RFC 9110 10.1.1).
+
+    Only now: whoever may not come in, or sends what is not taken, has been told so
+    before it sent gigabytes.
+    """
+    if (
+        request.headers.get("Expect", "").lower() == "100-continue"
+        and request.version >= aiohttp.HttpVersion11
+        and request.transport is not None
+    ):
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def _next_chunk(request: web.Request, seconds: int) -> bytes:
@@ -89,7 +104,7 @@ async def _next_chunk(request: web.Request, seconds: int) -> bytes:
             return await content.readany()
     except TimeoutError:
         raise TooSlow(f"nothing of the body came for {seconds} s") from None
-    except web.RequestPayloadError as error:
+    except (web.RequestPayloadError, ConnectionError) as error:
         raise Truncated("the body cannot be read to its end") from error
     except (aiohttp.ClientPayloadError, aiohttp.http.HttpProcessingError) as error:
         raise BadRequest("the body is not encoded as it says") from error

@@ -46,11 +46,11 @@ STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
         "Unsupported media type",
         3000,
     ),
-    (Conflict, HTTPStatus.CONFLICT, "Duplicate resource", 44),
+    (Conflict, HTTPStatus.CONFLICT, "Duplicate resource", 46),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Bad request", 8),
-    (TooSlow, HTTPStatus.REQUEST_TIMEOUT, "Timeout", 42),
-    (ReadOnly, HTTPStatus.FORBIDDEN, "Read-only", 37),
-    (NotAllowed, HTTPStatus.FORBIDDEN, "Forbidden access", 30),
+    (TooSlow, HTTPStatus.REQUEST_TIMEOUT, "Timeout", 16),
+    (ReadOnly, HTTPStatus.FORBIDDEN, "Read-only", 22),
+    (NotAllowed, HTTPStatus.FORBIDDEN, "Forbidden access", 45),
     (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE, "Full storage", 19),
     (BadConfiguration, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", -1),
     (Exception, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", -1),
@@ -66,6 +66,9 @@ async def protect(request: web.Request, handler: object) -> web.StreamResponse:
             response = await _dispatch(request)
         except Exception as error:
             response = _failed(request, error)
+    if request.body_exists and not request.content.at_eof():
+        # The rest of the body is not read: the connection cannot be used again.
+        response.force_close()
     return response
 
 
@@ -93,7 +96,7 @@ def _find(request: web.Request) -> Found | None:
 
 def _is_open(request: web.Request) -> bool:
     found = _find(request)
-    route = found.route(request.method) if found else None
+    route = found.route(_method(request)) if found else None
     return route is not None and route.open_to_all
 
 
@@ -141,9 +144,6 @@ def _failed(request: web.Request, error: Exception) -> web.StreamResponse:
         if isinstance(error, kind)
     )
     response = web.Response(status=status)
-    if not request.content.at_eof() and request.body_exists:
-        # The rest of the body is not read: the connection cannot be used again.
-        response.force_close()
     if gateway(request).settings.http_describe_errors:
         response.body = _description(request, error, status, name, number)
         response.content_type = "application/json"
@@ -170,19 +170,9 @@ def _description(
 
 
 async def expect(request: web.Request) -> web.StreamResponse | None:
-    """Answer ``Expect: 100-continue`` before the body comes (RFC 9110 10.1.1).
-
-    Who may not come in is told so before sending gigabytes.
-    """
-    refusal = _refusal(request)
-    if refusal is not None:
-        refusal.force_close()
-        return refusal
+    """Turn down expectations but ``100-continue``, which waits until the body is read."""
     if request.headers.get("Expect", "").lower() != "100-continue":
         return web.Response(status=HTTPStatus.EXPECTATION_FAILED)
-    transport = request.transport
-    if transport is not None:
-        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     return None
 
 

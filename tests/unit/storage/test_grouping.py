@@ -1,0 +1,138 @@
+"""Doing together what arrives together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from gateway.storage.grouping import Grouping
+
+
+class Work:
+    """Processes groups when it is let; notes them, and how many are under way."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.under_way = self.most = 0
+
+    async def process(self, group: list[int]) -> list[int]:
+        self.groups.append(group)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await self.gate.wait()
+        self.under_way -= 1
+        if any(item < 0 for item in group):
+            raise ValueError(str(group))
+        return [item * 10 for item in group]
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def start(*coroutines: Awaitable[int]) -> list["asyncio.Future[int]"]:
+    return [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+
+
+async def test_one_alone_waits_for_nobody() -> None:
+    work = Work()
+    async with Grouping(work.process, 10) as grouping:
+        assert await grouping.submit(1) == 10
+        assert await grouping.submit(2) == 20
+    assert work.groups == [[1], [2]]
+
+
+async def test_who_comes_while_a_group_is_under_way_shares_the_next() -> None:
+    work = Work()
+    work.gate.clear()
+    async with Grouping(work.process, 3) as grouping:
+        tasks = start(grouping.submit(0))
+        await soon(lambda: work.groups)
+        tasks += start(*[grouping.submit(n) for n in range(1, 8)])
+        await asyncio.sleep(0)
+        work.gate.set()
+        assert await asyncio.gather(*tasks) == [n * 10 for n in range(8)]
+    assert work.groups == [[0], [1, 2, 3], [4, 5, 6], [7]]
+    assert work.most == 1
+
+
+async def test_as_many_groups_as_there_are_lanes_are_under_way_at_once() -> None:
+    work = Work()
+    work.gate.clear()
+    async with Grouping(work.process, 1, 3) as grouping:
+        tasks = start(*[grouping.submit(n) for n in range(10)])
+        await soon(lambda: work.under_way == 3)
+        work.gate.set()
+        assert await asyncio.gather(*tasks) == [n * 10 for n in range(10)]
+    assert work.most == 3
+
+
+async def test_an_error_is_for_its_group_and_the_next_goes_on() -> None:
+    work = Work()
+    work.gate.clear()
+    async with Grouping(work.process, 2) as grouping:
+        tasks = start(*[grouping.submit(n) for n in (1, -1, 2, 3)])
+        await soon(lambda: work.groups)
+        work.gate.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(result) for result in results] == ["[1, -1]", "[1, -1]", "20", "30"]
+
+
+async def test_the_item_of_a_cancelled_caller_is_processed_and_its_result_not_lost() -> (
+    None
+):
+    work, unclaimed = Work(), list[int]()
+    work.gate.clear()
+    async with Grouping(work.process, 2, 1, unclaimed.append) as grouping:
+        waiting, running, other = start(*[grouping.submit(n) for n in (1, 2, 3)])
+        await soon(lambda: work.groups)
+        for task in (waiting, running):
+            task.cancel()
+        await asyncio.sleep(0)
+        work.gate.set()
+        assert await other == 30
+    for task in (waiting, running):
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert unclaimed == [10, 20]
+
+
+async def test_a_result_that_meets_a_cancellation_on_its_way_is_not_lost() -> None:
+    work, unclaimed = Work(), list[int]()
+    async with Grouping(work.process, 1, 1, unclaimed.append) as grouping:
+        for steps in range(8):
+            unclaimed.clear()
+            task = asyncio.ensure_future(grouping.submit(steps))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            try:
+                claimed = [await task]
+            except asyncio.CancelledError:
+                claimed = []
+            if not work.groups or work.groups[-1] != [steps]:
+                assert steps == 0  # cancelled before it came to anything
+                continue
+            await soon(lambda claimed=claimed: claimed or unclaimed)
+            assert claimed + unclaimed == [steps * 10]
+
+
+async def test_what_waits_when_it_closes_is_still_processed() -> None:
+    work = Work()
+    work.gate.clear()
+    tasks = []
+    async with Grouping(work.process, 2) as grouping:
+        tasks = start(*[grouping.submit(n) for n in range(5)])
+        await soon(lambda: work.groups)
+        asyncio.get_running_loop().call_later(0.01, work.gate.set)
+    assert [task.result() for task in tasks] == [n * 10 for n in range(5)]
+
+
+async def test_closing_with_nothing_to_do_ends_every_lane() -> None:
+    async with asyncio.timeout(5):
+        async with Grouping(Work().process, 2, 4):
+            await asyncio.sleep(0)
