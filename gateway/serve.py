@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import uvloop
 from aiohttp import web
@@ -35,6 +37,7 @@ _BACKLOG = 1024
 _SHORT_LIFE = 5.0
 
 _STOP = (signal.SIGINT, signal.SIGTERM)
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # no IPv6, in practice
 _LOOPBACK = ("127.0.0.1", "::1")
 _TLS = {
     0: ssl.TLSVersion.TLSv1,
@@ -59,14 +62,16 @@ def serve(
     _allow_descriptors()
     for warning in loaded.warnings:
         log.warning("%s", warning)
-    sockets = _bind(
-        _hosts(settings, host), settings.http_port if port is None else port
-    )
-    _announce(settings, sockets)
     count = settings.workers if workers is None else workers
+    sockets = _bind(
+        _hosts(settings, host),
+        settings.http_port if port is None else port,
+        shared=count > 1,
+    )
+    announcement = _Announcement(settings, sockets)
     if count > 1:
-        return _look_after(settings, sockets, count)
-    return _work(settings, sockets)
+        return _look_after(settings, sockets, announcement, count)
+    return _work(settings, sockets, announcement)
 
 
 def _start_log(settings: Settings) -> None:
@@ -95,8 +100,11 @@ def _hosts(settings: Settings, host: str | None) -> Sequence[str]:
     return ("",) if settings.remote_access_allowed else _LOOPBACK
 
 
-def _bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """Sockets bound to the addresses, not yet listening; raises BadConfiguration."""
+def _bind(hosts: Sequence[str], port: int, *, shared: bool) -> list[socket.socket]:
+    """Sockets bound to the addresses; raises BadConfiguration.
+
+    Unless workers will share the port, they listen already.
+    """
     bound: list[socket.socket] = []
     for host in hosts:
         try:
@@ -106,12 +114,13 @@ def _bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
             for family, kind, protocol, _, address in found:
                 # A port that was left to chance is the same for all addresses.
                 chosen = bound[0].getsockname()[1] if bound and not port else port
-                bound.append(
-                    _bound(family, kind, protocol, (address[0], chosen, *address[2:]))
-                )
+                place = (address[0], chosen, *address[2:])
+                try:
+                    bound.append(_alone(family, kind, protocol, place, shared))
+                except OSError as error:
+                    if not bound or error.errno not in _NO_SUCH_FAMILY:
+                        raise
         except OSError as error:
-            if host == "::1" and bound:
-                continue  # a machine without IPv6
             where = f"{host or '*'}:{port}"
             raise BadConfiguration(
                 f"cannot listen on {where}: {error.strerror}"
@@ -119,12 +128,32 @@ def _bind(hosts: Sequence[str], port: int) -> list[socket.socket]:
     return bound
 
 
+def _alone(
+    family: int, kind: int, protocol: int, address: tuple[object, ...], shared: bool
+) -> socket.socket:
+    """A socket on a port that nobody listens on; our workers may, if it is shared."""
+    made = _bound(family, kind, protocol, address)
+    if not shared:
+        made.listen(_BACKLOG)
+        return made
+    # A port that may be shared is shared with strangers too: see that there are none.
+    place = made.getsockname()
+    made.close()
+    return _bound(family, kind, protocol, place, shared=True)
+
+
 def _bound(
-    family: int, kind: int, protocol: int, address: tuple[object, ...]
+    family: int,
+    kind: int,
+    protocol: int,
+    address: tuple[object, ...],
+    *,
+    shared: bool = False,
 ) -> socket.socket:
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if shared:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     try:
@@ -135,17 +164,26 @@ def _bound(
     return made
 
 
-def _announce(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    host, port = sockets[0].getsockname()[:2]
-    scheme = "https" if settings.ssl_enabled else "http"
-    shown = "localhost" if host in ("0.0.0.0", "::", *_LOOPBACK) else host
-    root = settings.dicom_web.root if settings.dicom_web.enable else "/"
-    print(
-        f"dicomweb-gateway {VERSION}: {scheme}://{shown}:{port}{root}"
-        f" (files in {settings.storage_directory})",
-        file=sys.stderr,
-        flush=True,
-    )
+class _Announcement:
+    """Tells people where the server is: once, by whichever process serves first."""
+
+    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+        host, port = sockets[0].getsockname()[:2]
+        scheme = "https" if settings.ssl_enabled else "http"
+        shown = "localhost" if host in ("0.0.0.0", "::", *_LOOPBACK) else host
+        root = settings.dicom_web.root if settings.dicom_web.enable else "/"
+        self._text = (
+            f"dicomweb-gateway {VERSION}: {scheme}://{shown}:{port}{root}"
+            f" (files in {settings.storage_directory})"
+        )
+        self._turn, sender = os.pipe()  # holds one byte, until somebody has told
+        os.write(sender, b".")
+        os.close(sender)
+
+    def make(self) -> None:
+        """Tell it, if nobody has."""
+        if os.read(self._turn, 1):
+            print(self._text, file=sys.stderr, flush=True)
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
@@ -163,20 +201,31 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 # -- one process -------------------------------------------------------------------------
 
 
-def _work(settings: Settings, sockets: Sequence[socket.socket]) -> int:
-    """Serve in this process until told to stop."""
+def _work(
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    announcement: _Announcement,
+    parent: int | None = None,
+) -> int:
+    """Serve in this process until told to stop, or until `parent`, a pipe, ends."""
     tls = _tls(settings)
-    uvloop.run(_serve(settings, sockets, tls))
+    uvloop.run(_serve(settings, sockets, tls, announcement, parent))
     return 0
 
 
 async def _serve(
-    settings: Settings, sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    tls: ssl.SSLContext | None,
+    announcement: _Announcement,
+    parent: int | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _STOP:
         loop.add_signal_handler(number, stop.set)
+    if parent is not None:
+        loop.add_reader(parent, stop.set)
     runner = web.AppRunner(
         build(settings),
         access_log=None,
@@ -190,9 +239,12 @@ async def _serve(
     try:
         for bound in sockets:
             await web.SockSite(runner, bound, ssl_context=tls, backlog=_BACKLOG).start()
+        announcement.make()
         await stop.wait()
         log.info("stopping")
     finally:
+        if parent is not None:
+            loop.remove_reader(parent)
         await runner.cleanup()
 
 
@@ -204,13 +256,16 @@ def _keep_alive(settings: Settings) -> float:
 
 
 def _look_after(
-    settings: Settings, sockets: Sequence[socket.socket], count: int
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    announcement: _Announcement,
+    count: int,
 ) -> int:
     """Start the workers, start again those that fall, end them all when told to."""
     # What cannot be used, a certificate or an archive, is told once, here.
     _tls(settings)
     asyncio.run(_try_archive(settings))
-    workers = _Workers(settings, sockets)
+    workers = _Workers(settings, sockets, announcement)
     for number in _STOP:
         signal.signal(number, workers.stop)
     for _ in range(count):
@@ -230,10 +285,18 @@ def _look_after(
 class _Workers:
     """The processes that serve, by their ids."""
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: Sequence[socket.socket],
+        announcement: _Announcement,
+    ) -> None:
         self.running: dict[int, float] = {}  # process id -> when it was started
         self.stopping = False
         self._settings = settings
+        self._announcement = announcement
+        # Never written to: it ends when this process does, even by SIGKILL.
+        self._life, self._alive = os.pipe()
         self._addresses = [
             (s.family, s.type, s.proto, s.getsockname()) for s in sockets
         ]
@@ -244,10 +307,29 @@ class _Workers:
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
         try:
             if not self.stopping:
-                process = _start_worker(self._settings, self._addresses)
+                process = os.fork()
+                if not process:
+                    self._be_worker()
                 self.running[process] = time.monotonic()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+
+    def _be_worker(self) -> NoReturn:
+        """Serve with listening sockets of its own on the same addresses."""
+        code = 1
+        try:
+            os.close(self._alive)
+            for number in _STOP:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+            sockets = [_bound(*address, shared=True) for address in self._addresses]
+            code = _work(self._settings, sockets, self._announcement, self._life)
+        except BadConfiguration as error:
+            log.error("the worker cannot go on: %s", error)
+        except Exception:
+            log.exception("the worker cannot go on")
+        finally:
+            os._exit(code)
 
     def stop(self, number: int, frame: object) -> None:
         """Tell all to end: a signal handler."""
@@ -267,23 +349,3 @@ def _ending(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
-
-def _start_worker(
-    settings: Settings, addresses: Sequence[tuple[int, int, int, tuple[object, ...]]]
-) -> int:
-    """Start a worker with listening sockets of its own on the same addresses."""
-    process = os.fork()
-    if process:
-        return process
-    code = 1
-    try:
-        for number in _STOP:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
-        code = _work(settings, [_bound(*address) for address in addresses])
-    except BadConfiguration as error:
-        log.error("the worker cannot go on: %s", error)
-    except Exception:
-        log.exception("the worker cannot go on")
-    finally:
-        os._exit(code)

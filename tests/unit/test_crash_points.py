@@ -98,12 +98,10 @@ def test_whatever_the_step_that_never_came_the_next_start_makes_all_good(
     tmp_path: Path, act: Act, after: dict[int, bytes]
 ) -> None:
     before = dict(enumerate(OLD, 1))
-    seen = set()
     for step in range(MOST_STEPS):
         folder = tmp_path / str(step)
         code, answered = die_at(folder, act, step)
         found = asyncio.run(held(folder))
-        seen.add(frozenset(found))
         for number, content in found.items():
             assert content in (before.get(number), after.get(number)), step
         # What neither was nor comes is not there, what was and stays has not gone.
@@ -248,10 +246,10 @@ async def test_a_deleted_row_goes_before_its_file_and_that_before_it_is_forgotte
             steps.clear()
             await delete(opened)
     kinds = [step.partition(" ")[0] for step in steps]
-    first, second = [n for n, step in enumerate(steps) if step == "after COMMIT"][:2]
-    (removed,) = [n for n, step in enumerate(steps) if re.search("unlink.*/blobs/", step)]
-    flushed = kinds.index("fsync", removed)
-    assert first < removed < flushed < second, steps
+    row_gone, *_, forgotten = [n for n, s in enumerate(steps) if s == "after COMMIT"]
+    (file_gone,) = [n for n, s in enumerate(steps) if re.search("unlink.*/blobs/", s)]
+    flushed = kinds.index("fsync", file_gone)
+    assert row_gone < file_gone < flushed < forgotten, steps
 
 
 def last(steps: list[str], wanted: str) -> int:

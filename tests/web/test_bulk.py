@@ -256,7 +256,8 @@ async def test_a_large_deflated_value_is_right_across_all_its_chunks(client):
         DeflatedExplicitVRLittleEndian,
     )
     await store(client, content)
-    uri = f"{ROOT}/{instance_path(content)}/bulk/7fe00010"
+    path = await asyncio.to_thread(instance_path, content)
+    uri = f"{ROOT}/{path}/bulk/7fe00010"
     response, body = await fetch(client, uri, OCTETS)
     assert response.headers["Content-Length"] == str(len(value))
     assert body == value

@@ -878,3 +878,32 @@ def test_a_compressed_file_is_no_dicom_file():
     with pytest.raises(NotDicom, match="no DICM"):
         read_header(_zipped())
     assert pydicom.dcmread(io.BytesIO(gzip.decompress(_zipped()))).PatientID == "P1"
+
+
+# --- known to be wrong, in gateway.dicom.walk -----------------------------------------
+
+UNKNOWN_IS_LITTLE = (
+    "a known element written as UN is implicit little endian (PS3.5 6.2.2)"
+)
+
+
+@pytest.mark.xfail(reason=UNKNOWN_IS_LITTLE)
+def test_an_unknown_number_in_a_big_endian_file_is_little_endian():
+    uids = zip(
+        (0x00080018, 0x0020000D, 0x0020000E), (b"1.3", b"1.1", b"1.2"), strict=True
+    )
+    elements = [raw.explicit(tag, b"UI", uid + b"\0", order=">") for tag, uid in uids]
+    elements.append(raw.explicit(0x00280010, b"UN", b"\x10\0", order=">"))
+    header = read_header(raw.meta(raw.BIG) + b"".join(elements))
+    assert header.attributes["00280010"] == {"vr": "US", "Value": [16]}
+
+
+@pytest.mark.xfail(reason=UNKNOWN_IS_LITTLE)
+def test_an_unknown_sequence_whose_lengths_look_like_letters_is_implicit():
+    text = b"x" * 0x5453  # written little endian, this length is the letters ST
+    inside = raw.item(raw.implicit(0x00400280, text))
+    found = attributes_of(raw.explicit(0x00081140, b"UN", inside))
+    assert found["00081140"]["Value"][0]["00400280"] == {
+        "vr": "ST",
+        "Value": [text.decode()],
+    }
