@@ -21,14 +21,17 @@ from aiohttp import web
 from gateway.app import VERSION, build, make_archive
 from gateway.config.settings import Settings, load
 from gateway.errors import BadConfiguration
+from gateway.web.grace import Requests
 
 log = logging.getLogger(__name__)
 
 #: Bytes of a request that wait in memory before its connection is held back.
 READ_BUFFER = 512 * 1024
 
-#: Seconds that requests get to finish when the server stops.
+#: Seconds that requests get to finish when the server stops, and then the last bytes of
+#: answers to leave.
 GRACE = 30.0
+_LAST_BYTES = 1.0
 
 #: Connections that may wait to be accepted.
 _BACKLOG = 1024
@@ -226,13 +229,16 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     if parent is not None:
         loop.add_reader(parent, stop.set)
+    requests = Requests()
+    app = build(settings)
+    app.middlewares.insert(0, requests.count)
     runner = web.AppRunner(
-        build(settings),
+        app,
         access_log=None,
         handle_signals=False,
         keepalive_timeout=_keep_alive(settings),
         read_bufsize=READ_BUFFER,
-        shutdown_timeout=GRACE,
+        shutdown_timeout=_LAST_BYTES,
         handler_cancellation=False,
     )
     await runner.setup()
@@ -242,6 +248,10 @@ async def _serve(
         announcement.make()
         await stop.wait()
         log.info("stopping")
+        for site in list(runner.sites):
+            await site.stop()
+        if not await requests.end(GRACE):
+            log.warning("some requests do not end and are broken off")
     finally:
         if parent is not None:
             loop.remove_reader(parent)
@@ -348,4 +358,3 @@ async def _try_archive(settings: Settings) -> None:
 def _ending(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
     return f"signal {-code}" if code < 0 else f"exit code {code}"
-

@@ -68,7 +68,8 @@ async def _store_member(
                         break  # whatever it is, it is not worth the room on the disk
         except (*_BROKEN, OSError) as error:
             return Refused(
-                FailureReason.PROCESSING_FAILURE, f"it cannot be read from the zip: {error}"
+                FailureReason.PROCESSING_FAILURE,
+                f"it cannot be read from the zip: {error}",
             )
         return await receiver.keep()
 

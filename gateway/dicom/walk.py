@@ -13,6 +13,8 @@ an element that ends beyond the file: such a file lost bytes on its way.
 
 import mmap
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pydicom.datadict import private_dictionary_VR
@@ -43,6 +45,9 @@ INLINE_VALUE_LIMIT = 64 * 1024
 
 #: A value that must stand in the JSON may not be larger than this many bytes.
 VALUE_LIMIT = 16 * 1024 * 1024
+
+#: Bytes of fragments that are stepped over before their pages are given back.
+_FORGET_STEP = 4 * 1024 * 1024
 
 #: Sequences nested deeper than this are an attack, not a report.
 DEPTH_LIMIT = 64
@@ -114,6 +119,8 @@ class Walk:
         self._end = end
         self._implicit = implicit
         self._depth = 0
+        self._unknown = False  # the element just read was written as UN, and is known
+        self._forgotten = 0  # up to here the pages of the map were given back
         self._set_order()
 
     def _set_order(self) -> None:
@@ -172,6 +179,7 @@ class Walk:
 
         The tag is zero where there is none any more.
         """
+        self._unknown = False
         read = self._read_implicit if self._implicit else self._read_explicit
         tag, vr, length, position = read(position, scope)
         while tag >> 16 == 0xFFFE and not (tag == _ITEM_END and path):
@@ -189,6 +197,9 @@ class Walk:
         stop = position + length
         if stop > end:
             raise _beyond(tag, stop - end)
+        if self._unknown:
+            with self._implicit_little_endian():
+                return tag, self._defined(tag, vr, position, length, scope, path), stop
         return tag, self._defined(tag, vr, position, length, scope, path), stop
 
     def _read_explicit(self, position: int, scope: Scope) -> tuple[int, str, int, int]:
@@ -208,6 +219,7 @@ class Walk:
             position += 4
             if vr == "UN" and length != _UNDEFINED:
                 vr = self._better_than_unknown(tag, length, scope)
+                self._unknown = vr != "UN"
         return tag, vr, length, position + 8
 
     def _better_than_unknown(self, tag: int, length: int, scope: Scope) -> str:
@@ -292,14 +304,19 @@ class Walk:
     ) -> tuple[Element, int]:
         if vr == "SQ" or self._implicit:
             return self._sequence(start, self._end, scope, path, "SQ")
-        # A sequence written as UN is implicit little endian inside (PS3.5 6.2.2).
-        explicit, order = self._implicit, self.order
+        with self._implicit_little_endian():
+            return self._sequence(start, self._end, scope, path, "SQ")
+
+    @contextmanager
+    def _implicit_little_endian(self) -> Iterator[None]:
+        """Read so inside: whatever was written as UN is (PS3.5 6.2.2)."""
+        before = self._implicit, self.order
         self._implicit, self.order = True, "<"
         self._set_order()
         try:
-            return self._sequence(start, self._end, scope, path, "SQ")
+            yield
         finally:
-            self._implicit, self.order = explicit, order
+            self._implicit, self.order = before
             self._set_order()
 
     def _fragments(self, position: int) -> int:
@@ -320,8 +337,11 @@ class Walk:
 
     def _forget(self, position: int) -> None:
         """Give back the pages behind us, lest a long file fill the memory map."""
-        if isinstance(self._buffer, mmap.mmap) and position < self._end:
+        if position - self._forgotten > _FORGET_STEP and isinstance(
+            self._buffer, mmap.mmap
+        ):
             self._buffer.madvise(mmap.MADV_DONTNEED)
+            self._forgotten = position
 
     def _sequence(
         self, position: int, end: int, scope: Scope, path: str, vr: str

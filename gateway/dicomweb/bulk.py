@@ -30,8 +30,9 @@ from gateway.dicom.header import BIG_ENDIAN, DEFLATED, data_set_start
 from gateway.dicom.hierarchy import Attributes, Level, first_text
 from gateway.errors import BadRequest, NotAcceptable, NotFound, Truncated
 from gateway.web.context import accept, gateway, public_root, uid
-from gateway.web.files import Body, Section, send_file, write_body
+from gateway.web.files import Section, send_file
 from gateway.web.replies import streaming
+from gateway.web.transmission import Body, transmit
 from gateway.wire import multipart
 from gateway.wire.media import Offer, choose
 
@@ -224,7 +225,7 @@ async def _multipart(
     async with streaming(request, response) as wanted:
         if wanted:
             for body in _bodies(archive, value, _heads(value, boundary, location)):
-                await write_body(request, response, archive, body)
+                await transmit(request, response, archive, body)
             await response.write(multipart.closing(boundary))
     return response
 

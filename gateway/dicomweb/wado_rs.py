@@ -17,8 +17,9 @@ from gateway.dicom.hierarchy import Level
 from gateway.dicom.xml import to_xml
 from gateway.errors import NotAcceptable
 from gateway.web.context import accept, gateway, public_root, uid
-from gateway.web.files import send_file, write_body
+from gateway.web.files import send_file
 from gateway.web.replies import JSON, XML, json_array, streaming, xml_documents
+from gateway.web.transmission import transmit
 from gateway.wire import multipart
 from gateway.wire.media import (
     MediaType,
@@ -124,11 +125,11 @@ async def _multipart(
     async with streaming(request, response) as body_wanted:
         if not body_wanted:
             return response
-        await write_body(request, response, archive, pieces)
+        await transmit(request, response, archive, pieces)
         if not complete:
             async for group in groups:
                 more = _parts(request, root, boundary, _of(group, wanted), first=False)
-                await write_body(request, response, archive, more)
+                await transmit(request, response, archive, more)
             await response.write(multipart.closing(boundary))
     return response
 

@@ -5,8 +5,7 @@ file. A blob never changes under its name, so its name makes a strong validator.
 """
 
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -14,16 +13,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from gateway.archive import Archive, Instance, Piece
+from gateway.archive import Instance
 from gateway.web.context import gateway
 from gateway.web.replies import streaming
+from gateway.web.transmission import Body, transmit
 
 _RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*", re.IGNORECASE)
 _LONGEST_NUMBER = 19
-
-
-#: Bytes to send: pieces to be read, or what is made on the way.
-Body = Sequence[Piece] | AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +75,8 @@ async def send_file(
     response.content_length = stop - start
     async with streaming(request, response) as wanted:
         if wanted:
-            await write_body(request, response, archive, section.body(start, stop))
+            await transmit(request, response, archive, section.body(start, stop))
     return response
-
-
-async def write_body(
-    request: web.Request, response: web.StreamResponse, archive: Archive, body: Body
-) -> None:
-    """Send a body, or a part of it, after the head of a prepared answer."""
-    chunks = body if isinstance(body, AsyncGenerator) else archive.read(body)
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            await response.write(chunk)
 
 
 def _tags(value: str) -> set[str]:

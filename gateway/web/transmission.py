@@ -8,14 +8,18 @@ cannot be (TLS, an answer in chunks), the files are read and written.
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 from aiohttp import web
 
 from gateway.archive import Archive, Piece
 from gateway.errors import TooSlow
+from gateway.storage.sending import Sending
 from gateway.storage.threads import in_thread
+
+#: Bytes to send: pieces to be read, or what is made on the way.
+Body = Sequence[Piece] | AsyncGenerator[bytes, None]
 
 #: A reader that takes nothing for so many seconds is gone.
 STALLED = 120.0
@@ -25,22 +29,31 @@ _WORTH_IT = 64 * 1024
 
 
 async def transmit(
-    request: web.Request,
-    response: web.StreamResponse,
-    archive: Archive,
-    pieces: Sequence[Piece],
+    request: web.Request, response: web.StreamResponse, archive: Archive, body: Body
 ) -> None:
-    """Send the pieces as the body, or a part of the body, of a prepared answer."""
-    length = response.content_length
-    if length is None or length < _WORTH_IT or not _is_plain(request):
-        async with asyncio.timeout(None) as patience:
-            async for chunk in archive.read(pieces):
-                patience.reschedule(asyncio.get_running_loop().time() + STALLED)
-                await response.write(chunk)
-                patience.reschedule(None)
-        return
+    """Send a body, or a part of one, after the head of a prepared answer."""
+    if isinstance(body, AsyncGenerator):
+        await _write(response, body)
+    elif (response.content_length or 0) < _WORTH_IT or not _is_plain(request):
+        await _write(response, archive.read(body))
+    else:
+        await _send(request, archive.sending(body))
+
+
+async def _write(
+    response: web.StreamResponse,
+    chunks: AsyncGenerator[bytes, None] | AsyncGenerator[memoryview, None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with aclosing(chunks), asyncio.timeout(None) as patience:
+        async for chunk in chunks:
+            patience.reschedule(loop.time() + STALLED)
+            await response.write(chunk)
+            patience.reschedule(None)
+
+
+async def _send(request: web.Request, sending: Sending) -> None:
     async with _emptied_socket(request) as descriptor:
-        sending = archive.sending(pieces)
         try:
             while not await in_thread(lambda: sending.push(descriptor)):
                 await _writable(descriptor)

@@ -48,12 +48,15 @@ class Address(NamedTuple):
 class Server:
     """Our server as a process that can be killed and started again."""
 
-    def __init__(self, folder: Path, workers: int, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, workers: int, prelude: str = "", **options: Any
+    ) -> None:
         self.folder = folder
         self.storage = folder / "storage"
         self.starts = 0
         self.port = 0
         self._workers = workers
+        self._prelude = prelude  # statements that are run before it starts
         self._config = folder / "gateway.json"
         given = {"StorageDirectory": str(self.storage), "MinimumFreeSpaceMB": 0}
         self._config.write_text(json.dumps(given | options))
@@ -62,7 +65,10 @@ class Server:
     def start(self) -> None:
         self.starts += 1
         log = self.folder / f"server-{self.starts}.log"
-        command = [sys.executable, "-m", "gateway", "serve", "--host", "127.0.0.1"]
+        program = (
+            f"{self._prelude}\nfrom gateway.cli import main\nraise SystemExit(main())"
+        )
+        command = [sys.executable, "-c", program, "serve", "--host", "127.0.0.1"]
         command += ["--config", str(self._config), "--port", "0"]
         command += ["--workers", str(self._workers)]
         with log.open("wb") as out:
@@ -99,8 +105,11 @@ class Server:
         return psutil.Process(self._process.pid).children(recursive=True)
 
     def terminate(self) -> None:
+        self.signal(signal.SIGTERM)
+
+    def signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        self._process.terminate()
+        self._process.send_signal(number)
 
     def wait(self, seconds: float = 60) -> int:
         assert self._process is not None
@@ -369,4 +378,4 @@ def check_strays(storage: Path) -> None:
     files = [path.name for path in (storage / "blobs").rglob("*") if path.is_file()]
     assert sorted(files) == sorted(rows)
     assert not garbage
-    assert not [path for path in (storage / "incoming").glob("*/*")]
+    assert not list((storage / "incoming").glob("*/*"))

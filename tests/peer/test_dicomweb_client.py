@@ -293,9 +293,7 @@ def test_it_reads_metadata_at_every_level(
 def test_it_follows_a_bulk_data_reference(
     client: DICOMwebClient, held: list[Dataset], server: Running
 ) -> None:
-    metadata = client.retrieve_instance_metadata(
-        "1.2.3.1", "1.2.3.1.1", "1.2.3.1.1.1"
-    )
+    metadata = client.retrieve_instance_metadata("1.2.3.1", "1.2.3.1.1", "1.2.3.1.1.1")
     url = reachable(metadata["7FE00010"]["BulkDataURI"], server)
     (pixels,) = client.retrieve_bulkdata(url)
     assert pixels == held[0].PixelData

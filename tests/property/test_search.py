@@ -250,11 +250,14 @@ def test_the_index_finds_what_the_query_means(headers, data, level, text, name):
             level, filters=wanted, case_sensitive=text, case_sensitive_names=name
         )
         found = sorted(match.uids for match in find(session, query))
-        test = matcher(wanted, text, name)
+        # A modality is the same in capitals and small letters, whatever the setting.
+        modality = matcher(tuple(f for f in wanted if f.path == ("00080061",)))
+        rest = tuple(f for f in wanted if f.path != ("00080061",))
+        test = matcher(rest, text, name)
         expected = {
             (header.uids.study, header.uids.series, header.uids.instance)[: int(level)]
             for header in headers
-            if test(merged(header, headers))
+            if test(merged(header, headers)) and modality(merged(header, headers))
         }
         assert found == sorted(expected), wanted
 

@@ -880,14 +880,9 @@ def test_a_compressed_file_is_no_dicom_file():
     assert pydicom.dcmread(io.BytesIO(gzip.decompress(_zipped()))).PatientID == "P1"
 
 
-# --- known to be wrong, in gateway.dicom.walk -----------------------------------------
-
-UNKNOWN_IS_LITTLE = (
-    "a known element written as UN is implicit little endian (PS3.5 6.2.2)"
-)
+# --- written as UN, known all the same (PS3.5 6.2.2) ---------------------------------
 
 
-@pytest.mark.xfail(reason=UNKNOWN_IS_LITTLE)
 def test_an_unknown_number_in_a_big_endian_file_is_little_endian():
     uids = zip(
         (0x00080018, 0x0020000D, 0x0020000E), (b"1.3", b"1.1", b"1.2"), strict=True
@@ -898,7 +893,6 @@ def test_an_unknown_number_in_a_big_endian_file_is_little_endian():
     assert header.attributes["00280010"] == {"vr": "US", "Value": [16]}
 
 
-@pytest.mark.xfail(reason=UNKNOWN_IS_LITTLE)
 def test_an_unknown_sequence_whose_lengths_look_like_letters_is_implicit():
     text = b"x" * 0x5453  # written little endian, this length is the letters ST
     inside = raw.item(raw.implicit(0x00400280, text))

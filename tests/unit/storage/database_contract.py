@@ -244,7 +244,9 @@ class DatabaseContract(ABC):
         await database.write(lambda session: fill(session, 2 * STREAM_ROWS))
         held = []
         for _ in range(2 * READER_LIMIT):
-            stream = database.stream(lambda session: map(held_by(held), values(session)))
+            stream = database.stream(
+                lambda session: map(held_by(held), values(session))
+            )
             async with aclosing(stream):
                 async for _group in stream:
                     break

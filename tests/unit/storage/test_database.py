@@ -86,8 +86,12 @@ class TestSqlite(DatabaseContract):
     async def test_a_transaction_of_a_killed_process_is_not_there(
         self, database: SqliteDatabase
     ) -> None:
-        script = ADD_MANY.replace("    session.insert(", "    import os; session.insert(")
-        script = script.replace("(highest + 1,))", "(highest + 1,)); os.kill(os.getpid(), 9)")
+        script = ADD_MANY.replace(
+            "    session.insert(", "    import os; session.insert("
+        )
+        script = script.replace(
+            "(highest + 1,))", "(highest + 1,)); os.kill(os.getpid(), 9)"
+        )
         killed = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-c", script, str(self.path), "1"],
@@ -118,7 +122,9 @@ class TestSqlite(DatabaseContract):
     async def test_a_file_that_is_no_database_is_named(self) -> None:
         self.path.write_bytes(b"not a database, but long enough to look like one" * 50)
         before = descriptors()
-        with pytest.raises(BadConfiguration, match="gateway.db: file is not a database"):
+        with pytest.raises(
+            BadConfiguration, match=r"gateway\.db: file is not a database"
+        ):
             async with self.another():
                 pass
         assert descriptors() - before == set()

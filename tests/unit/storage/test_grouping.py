@@ -30,7 +30,7 @@ class Work:
 
 async def soon(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - there is nobody to tell
             await asyncio.sleep(0)
 
 

@@ -51,7 +51,9 @@ class Held:
         return (
             await self.ask(index.totals),
             await self.rows("SELECT instance_count FROM series ORDER BY id"),
-            await self.rows("SELECT series_count, instance_count FROM studies ORDER BY id"),
+            await self.rows(
+                "SELECT series_count, instance_count FROM studies ORDER BY id"
+            ),
         )
 
 
@@ -231,7 +233,11 @@ async def test_parents_vanish_with_their_last_child(held: Held) -> None:
     await held.add(one(1), one(2), one(1, "1.2"), one(1, "2.1", "2"))
     first, second = await held.instances(Level.SERIES, "1", "1.1")
     assert await held.remove(first) == [first.blob]
-    assert await held.counters() == (Totals(1, 2, 3, 3, 300), [1, 1, 1], [(2, 2), (1, 1)])
+    assert await held.counters() == (
+        Totals(1, 2, 3, 3, 300),
+        [1, 1, 1],
+        [(2, 2), (1, 1)],
+    )
     await held.remove(second)
     assert await held.counters() == (Totals(1, 2, 2, 2, 200), [1, 1], [(1, 1), (1, 1)])
     await held.remove(*await held.instances(Level.STUDY, "1"))

@@ -16,7 +16,10 @@ V = VERSION
 #: A way two versions on; the second needs what the first has made.
 TWO_STEPS = {
     **STEPS,
-    V: ("ALTER TABLE studies ADD COLUMN colour TEXT", "CREATE INDEX c ON studies (colour)"),
+    V: (
+        "ALTER TABLE studies ADD COLUMN colour TEXT",
+        "CREATE INDEX c ON studies (colour)",
+    ),
     V + 1: ("UPDATE studies SET colour = 'red'", "CREATE TABLE more (id INTEGER)"),
 }
 
@@ -44,7 +47,15 @@ async def columns(database: SqliteDatabase) -> set[str]:
 async def test_a_new_database_is_made_whole(database: SqliteDatabase) -> None:
     assert await database.write(migrate) == 0
     assert await version(database) == [(VERSION,)]
-    made = {"patients", "studies", "series", "instances", "headers", "totals", "garbage"}
+    made = {
+        "patients",
+        "studies",
+        "series",
+        "instances",
+        "headers",
+        "totals",
+        "garbage",
+    }
     assert await tables(database) == made | {"schema_version"}
 
 

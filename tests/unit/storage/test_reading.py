@@ -92,8 +92,7 @@ def test_a_file_that_is_too_short_is_an_error_and_not_a_shorter_answer(
     reading = Reading(blobs, [FileRange(keep(blobs, b"content"), 0, 100), b"closing"])
     before = descriptors()
     with pytest.raises(Truncated):
-        while reading.fill():
-            pass
+        list(iter(reading.fill, b""))
     reading.close()
     reading.close()
     assert descriptors() <= before
@@ -127,7 +126,11 @@ def test_a_reading_that_is_left_early_gives_its_descriptor_back(
     ],
 )
 def test_bytes_are_the_same_only_if_every_one_is(
-    blobs: DiskBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: bytes, same: bool
+    blobs: DiskBlobs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    other: bytes,
+    same: bool,
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 3)
     name = keep(blobs, b"content")
