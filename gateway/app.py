@@ -8,15 +8,20 @@ from aiohttp import web
 from gateway.archive import Archive
 from gateway.config.settings import Settings
 from gateway.dicom.charsets import default_encodings
+from gateway.imaging import Imaging
 from gateway.outcomes import Limits, Overwrite
 from gateway.routes import routes
 from gateway.web.addresses import Addresses
 from gateway.web.auth import Door
 from gateway.web.context import GATEWAY, Gateway
-from gateway.web.middleware import DOOR, ROUTER, expect, protect, sign, unused
+from gateway.web.cors import Cors
+from gateway.web.middleware import CORS, DOOR, ROUTER, expect, protect, sign, unused
 from gateway.web.router import Router
 
 _MEBIBYTE = 1024 * 1024
+
+#: Searches name their UIDs in the address, some hundreds of them (bytes).
+_LONGEST_ADDRESS = 128 * 1024
 
 
 def _installed_version() -> str:
@@ -46,20 +51,36 @@ def make_archive(settings: Settings) -> Archive:
 
 def build(settings: Settings) -> web.Application:
     """The application: its parts open when it starts and close when it ends."""
-    app = web.Application(middlewares=[protect], client_max_size=0)
+    app = web.Application(
+        middlewares=[protect],
+        client_max_size=0,
+        handler_args={"max_line_size": _LONGEST_ADDRESS},
+    )
     web_settings = settings.dicom_web
     root = web_settings.root if web_settings.enable else None
-    app[ROUTER] = Router(routes(root, read_only=settings.read_only))
+    wado = web_settings.enable and web_settings.enable_wado
+    wado_root = web_settings.wado_root if wado else None
+    app[ROUTER] = Router(
+        routes(root, wado_root=wado_root, read_only=settings.read_only)
+    )
     app[DOOR] = Door(
         settings.remote_access_allowed,
         settings.registered_users if settings.authentication_enabled else None,
     )
 
+    app[CORS] = Cors(
+        settings.cors_origins,
+        settings.cors_methods,
+        settings.cors_headers,
+        settings.cors_credentials,
+    )
+
     async def parts(app: web.Application) -> AsyncIterator[None]:
-        async with make_archive(settings) as archive:
+        async with make_archive(settings) as archive, Imaging(archive) as imaging:
             app[GATEWAY] = Gateway(
                 settings=settings,
                 archive=archive,
+                imaging=imaging,
                 addresses=Addresses(
                     web_settings.public_root,
                     web_settings.host,

@@ -13,27 +13,39 @@ from contextlib import AsyncExitStack, aclosing
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import orjson
 
 from gateway.dicom.charsets import LATIN1, Encodings
-from gateway.dicom.hierarchy import Level
+from gateway.dicom.hierarchy import Attributes, Level
+from gateway.dicom.pixels import PixelLayout, layout_of
 from gateway.dicom.query import Query
 from gateway.errors import BadConfiguration, NotFound, StorageFull
 from gateway.intake import Intake, Receiver
 from gateway.outcomes import NO_LIMITS, Limits, Overwrite
-from gateway.storage.blobs import DiskBlobs
+from gateway.storage.blobs import DiskBlobs, new_name
 from gateway.storage.database import Session, SqliteDatabase
 from gateway.storage.entries import inflate
 from gateway.storage.index import Index, Instance, Totals
+from gateway.storage.metadata import AS_KEPT, Manner, texts
 from gateway.storage.migrations import migrate
 from gateway.storage.reading import FileRange, Piece, Reading
-from gateway.storage.search import Found, find
+from gateway.storage.search import Found, Remaining, find, remaining
 from gateway.storage.sending import Sending
+from gateway.storage.spool import Spool
 from gateway.storage.threads import done
 
-__all__ = ["Archive", "FileRange", "Found", "Instance", "Piece"]
+__all__ = [
+    "Archive",
+    "FileRange",
+    "Found",
+    "Instance",
+    "Manner",
+    "Piece",
+    "Remaining",
+    "Spool",
+]
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +131,10 @@ class Archive:
         """A place for the bytes of one instance on its way in."""
         return self._intake.receive()
 
+    def spool(self) -> Spool:
+        """A place for bytes that wait for the end of their request."""
+        return Spool(self._blobs.lane)
+
     async def check_room(self, size: int = 0) -> None:
         """Raise StorageFull if that many more bytes would be too much."""
         await self._intake.check_room(size)
@@ -133,6 +149,10 @@ class Archive:
         `present` runs in a thread.
         """
         return self._database.stream(lambda session: map(present, find(session, query)))
+
+    async def remaining(self, query: Query) -> Remaining:
+        """How many matches the limit of a query cuts off."""
+        return await self._database.read(lambda session: remaining(session, query))
 
     async def instances(
         self, level: Level, *uids: str
@@ -159,6 +179,12 @@ class Archive:
                 return group[0]
         raise _nothing(Level.INSTANCE, (study, series, uid))
 
+    async def by_uid(self, uid: str) -> list[Instance]:
+        """The instances with this SOP Instance UID, in whatever studies they are."""
+        return await self._database.read(
+            lambda session: self._index.by_uid(session, uid)
+        )
+
     async def by_orthanc_id(self, orthanc_id: str) -> Instance:
         """One instance by Orthanc's identifier; raises NotFound."""
         found = await self._database.read(
@@ -169,7 +195,11 @@ class Archive:
         return found
 
     async def headers(
-        self, level: Level, *uids: str, present: Callable[[str, str, str, bytes], T]
+        self,
+        level: Level,
+        *uids: str,
+        present: Callable[[str, str, str, bytes], T],
+        manner: Manner = AS_KEPT,
     ) -> AsyncGenerator[list[T], None]:
         """Header JSON of a study, series or instance; raises NotFound if there is none.
 
@@ -177,8 +207,8 @@ class Archive:
         """
 
         def work(session: Session) -> Iterator[T]:
-            for study, series, uid, header in self._index.headers(session, level, uids):
-                yield present(study, series, uid, inflate(header))
+            for text in texts(session, self._blobs, level, uids, manner):
+                yield present(*text)
 
         any_found = False
         async with aclosing(self._database.stream(work)) as groups:
@@ -187,6 +217,23 @@ class Archive:
                 yield group
         if not any_found:
             raise _nothing(level, uids)
+
+    async def header(
+        self, instance: Instance, examine: Callable[[bytes, dict[str, Any]], T]
+    ) -> T:
+        """What `examine` finds in an instance's header; it runs in a thread.
+
+        It gets the header as JSON, and where the values lie that the file keeps. Raises
+        NotFound when the instance is gone.
+        """
+
+        def work(session: Session) -> T:
+            row = self._index.header(session, instance.id)
+            if row is None:
+                raise _nothing(Level.INSTANCE, (instance.uid,))
+            return examine(inflate(row[0]), orjson.loads(row[1]) if row[1] else {})
+
+        return await self._database.read(work)
 
     async def bulk(self, instance: Instance, path: str) -> tuple[int, int]:
         """Offset and length of a value that the file keeps; raises NotFound."""
@@ -198,6 +245,30 @@ class Archive:
             raise NotFound(f"no bulk data {path} in this instance")
         offset, length = places[path]
         return offset, length
+
+    async def images(self, instance: Instance) -> tuple[Attributes, PixelLayout | None]:
+        """The header of an instance and the layout of its pixels, if it has any."""
+
+        def work(session: Session) -> tuple[Attributes, PixelLayout | None]:
+            row = self._index.header(session, instance.id)
+            if row is None:
+                raise _nothing(Level.INSTANCE, (instance.uid,))
+            attributes = orjson.loads(inflate(row[0]))
+            places = orjson.loads(row[1]) if row[1] else {}
+            return attributes, layout_of(attributes, instance.transfer_syntax, places)
+
+        return await self._database.read(work)
+
+    async def path(self, instance: Instance) -> Path:
+        """Where an instance's file is, for another process to read; raises NotFound."""
+        return await asyncio.to_thread(self._blobs.locate, instance.blob)
+
+    def scratch(self) -> Path:
+        """A new file name beside what arrives; a start removes what is left of it.
+
+        Until it is removed, its bytes can be read as those of a blob of that name.
+        """
+        return self._blobs.lane / new_name()
 
     async def look(
         self, instance: Instance, examine: Callable[[Callable[[int, int], bytes]], T]
@@ -245,6 +316,12 @@ class Archive:
         """The transfer syntaxes in which the instances under an address are held."""
         return await self._database.read(
             lambda session: self._index.transfer_syntaxes(session, level, uids)
+        )
+
+    async def state(self, level: Level | None = None, *uids: str) -> tuple[object, ...]:
+        """What differs whenever what is held under an address does; without one, all."""
+        return await self._database.read(
+            lambda session: self._index.state(session, level, uids)
         )
 
     async def totals(self) -> Totals:

@@ -11,6 +11,7 @@ no domain object: the one table from error to status is in ``gateway.web.middlew
     │   └── Truncated         the body ended before it was complete
     ├── NotFound              no such resource
     ├── NotAcceptable         none of the media types asked for can be made
+    ├── CannotTranscode       pixels that cannot be decoded, or encoded as asked
     ├── UnsupportedMedia      a body of a kind that is not understood
     ├── Conflict              the same identifier with other content
     ├── TooLarge              a bound was passed
@@ -52,6 +53,10 @@ class NotFound(GatewayError):
 
 class NotAcceptable(GatewayError):
     """None of the media types asked for can be produced."""
+
+
+class CannotTranscode(GatewayError):
+    """These pixels cannot be given in this encoding."""
 
 
 class UnsupportedMedia(GatewayError):

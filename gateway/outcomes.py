@@ -21,6 +21,14 @@ class FailureReason(enum.IntEnum):
     CANNOT_UNDERSTAND = 0xC000
 
 
+class WarningReason(enum.IntEnum):
+    """What was changed in an instance that is stored (PS3.18 I.2.1)."""
+
+    COERCED = 0xB000
+    ELEMENTS_DISCARDED = 0xB006
+    NOT_OF_ITS_CLASS = 0xB007
+
+
 class Overwrite(enum.Enum):
     """What becomes of an address that is held with other content."""
 

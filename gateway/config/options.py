@@ -144,8 +144,28 @@ TABLE = (
     ),
     Option("MaximumRequestBodySizeMB", Whole(), 0, NOW, "largest body, in MB"),
     Option("HttpDescribeErrors", Flag(), True, NOW, "errors are explained in a body"),
-    Option("HttpCompressionEnabled", Flag(), False, LATER, "answers are compressed"),
+    Option("HttpCompressionEnabled", Flag(), False, NOW, "answers are compressed"),
     _ours("TrustedProxies", Networks(), ["*"], NOW, "whose Forwarded is believed"),
+    # What pages of other sites may do
+    _ours("CorsOrigins", TextList(), [], NOW, "sites whose pages may come in"),
+    _ours(
+        "CorsMethods",
+        TextList(),
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"],
+        NOW,
+        "methods that they may use",
+    ),
+    _ours(
+        "CorsHeaders",
+        TextList(),
+        [
+            *("Accept", "Authorization", "Content-Type", "If-Match", "If-None-Match"),
+            *("Range", "X-Requested-With"),
+        ],
+        NOW,
+        "headers that they may send",
+    ),
+    _ours("CorsCredentials", Flag(), False, NOW, "they may use a person's password"),
     # Who may come in
     Option("RemoteAccessAllowed", Flag(), False, NOW, "other machines may come in"),
     Option(
@@ -191,24 +211,27 @@ TABLE = (
     _dicom_web("PublicRoot", UrlPath(folder=True), None, NOW, "where clients see them"),
     _dicom_web("Host", Host(), "", NOW, "host in the addresses that are handed out"),
     _dicom_web("Ssl", Flag(), False, NOW, "https in the addresses that are handed out"),
-    _dicom_web("EnableWado", Flag(), True, LATER, "WADO-URI is there"),
-    _dicom_web("WadoRoot", UrlPath(folder=False), "/wado", LATER, "where WADO-URI is"),
+    _dicom_web("EnableWado", Flag(), True, NOW, "WADO-URI is there"),
+    _dicom_web("WadoRoot", UrlPath(folder=False), "/wado", NOW, "where WADO-URI is"),
     _dicom_web(
         "QidoCaseSensitive", Flag(), None, NOW, "as CaseSensitivePN, for QIDO-RS"
     ),
-    _dicom_web(
-        "StudiesMetadata", _METADATA, "Full", LATER, "what metadata are made of"
+    Option(
+        "QidoMaximumResults",
+        Whole(),
+        0,
+        NOW,
+        "matches in one answer",
+        section=DICOM_WEB,
+        ours=True,
     ),
-    _dicom_web("SeriesMetadata", _METADATA, "Full", LATER, "the same for one series"),
+    _dicom_web("StudiesMetadata", _METADATA, "Full", NOW, "what metadata are made of"),
+    _dicom_web("SeriesMetadata", _METADATA, "Full", NOW, "the same for one series"),
     _dicom_web(
-        "StudiesMetadataExtrapolatedTags", TagList(), [], LATER, "tags that are guessed"
+        "StudiesMetadataExtrapolatedTags", TagList(), [], NOW, "tags that are guessed"
     ),
     _dicom_web(
-        "SeriesMetadataExtrapolatedTags",
-        TagList(),
-        [],
-        LATER,
-        "the same for one series",
+        "SeriesMetadataExtrapolatedTags", TagList(), [], NOW, "the same for one series"
     ),
     _dicom_web("EnableMetadataCache", Flag(), True, LATER, "metadata are made once"),
     _dicom_web(
@@ -220,7 +243,7 @@ TABLE = (
         "OtherBinaryMode",
         Choice(("BulkDataURI", "InlineBinary", "ArrayOfValues")),
         "BulkDataURI",
-        LATER,
+        NOW,
         "how metadata show binary values",
     ),
     _dicom_web("Servers", Servers(), {}, LATER, "remote servers by name"),

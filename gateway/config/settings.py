@@ -40,6 +40,7 @@ class DicomWebSettings:
     enable_wado: bool
     wado_root: str  # with a slash before, none after
     qido_case_sensitive: bool | None  # None: as case_sensitive_pn
+    qido_maximum_results: int  # 0: no limit
     studies_metadata: Metadata
     series_metadata: Metadata
     studies_metadata_extrapolated_tags: tuple[str, ...]
@@ -90,6 +91,11 @@ class Settings:
     http_describe_errors: bool
     http_compression_enabled: bool
     trusted_proxies: tuple[Network, ...]
+
+    cors_origins: tuple[str, ...]  # empty: none
+    cors_methods: tuple[str, ...]
+    cors_headers: tuple[str, ...]
+    cors_credentials: bool
 
     remote_access_allowed: bool
     authentication_enabled: bool
@@ -236,6 +242,11 @@ def _refuse_contradictions(settings: Settings, given: Mapping[str, _Entry]) -> N
         raise BadConfiguration(
             f'{given["SslEnabled"].path}: "SslEnabled" is true, but "SslCertificate" '
             f"names {settings.ssl_certificate}, and there is no such file"
+        )
+    if settings.cors_credentials and "*" in settings.cors_origins:
+        raise BadConfiguration(
+            f'{given["CorsOrigins"].path}: "CorsCredentials" is true, but "CorsOrigins" '
+            'has "*"; name the sites that may use the passwords of their visitors'
         )
 
 

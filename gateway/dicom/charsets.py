@@ -21,6 +21,13 @@ NAME_DELIMITERS = frozenset(b"\\^=")
 
 _ESCAPE = b"\x1b"
 
+# The set that pydicom's table of PS3.3 C.12.1.1.2 lacks, in both its spellings.
+_MORE = {"ISO_IR 203": "iso8859_15", "ISO 2022 IR 203": "iso8859_15"}
+_CODECS = {**python_encoding, **_MORE}
+
+# Switches to GB 2312 (PS3.5 K.2); Python's codec hands it through as text.
+_TO_GB_2312 = "\x1b$)A"
+
 # Orthanc's names for the option DefaultEncoding, as codecs of Python.
 _ORTHANC_NAMES = {
     "Ascii": "ascii",
@@ -64,7 +71,7 @@ def encodings_of(names: Sequence[object], default: Encodings) -> Encodings:
         if not spelled and position == 0:
             found.append(python_encoding[""])
             continue
-        codec = python_encoding.get(spelled) or python_encoding.get(
+        codec = _CODECS.get(spelled) or _CODECS.get(
             spelled.replace("ISO_IR ", "ISO 2022 IR ")
         )
         if codec:
@@ -100,4 +107,5 @@ def _decode_with_extensions(
     with warnings.catch_warnings():
         # What cannot be decoded is shown with replacements; that is no news to a log.
         warnings.simplefilter("ignore")
-        return decode_bytes(value, list(encodings), set(delimiters))
+        text = decode_bytes(value, list(encodings), set(delimiters))
+    return text.replace(_TO_GB_2312, "")

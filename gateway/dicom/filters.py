@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.dicom.dictionary import tag_of, vr_of
+from gateway.dicom.fuzzy import words
 from gateway.dicom.normal_forms import (
     NUMERIC,
     TEMPORAL,
@@ -99,7 +100,15 @@ class AllOf:
     values: tuple[str, ...]
 
 
-Match = Universal | Exact | Wildcard | Between | Empty | AllOf
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """A name that has these words in it, or much like them, or that is literally so."""
+
+    words: tuple[str, ...]
+    literal: Exact | Wildcard
+
+
+Match = Universal | Exact | Wildcard | Between | Empty | AllOf | Fuzzy
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,7 @@ def parse_filter(
     *,
     empty_value_matching: bool = False,
     multiple_value_matching: bool = False,
+    fuzzy_matching: bool = False,
 ) -> Filter:
     """Read one ``attribute=value`` of a query (PS3.18 8.3.4.1)."""
     # A value may name a patient, and errors are logged: only the attribute is told.
@@ -127,7 +137,10 @@ def parse_filter(
             return Filter(path, vr, Universal())
         if empty_value_matching and value == '""':
             return Filter(path, vr, Empty())
-        return Filter(path, vr, _parse_match(vr, value, multiple_value_matching))
+        match = _parse_match(vr, value, multiple_value_matching)
+        if fuzzy_matching and vr == "PN" and isinstance(match, Exact | Wildcard):
+            match = Fuzzy(words(value), match)
+        return Filter(path, vr, match)
     except ValueError as error:
         raise BadRequest(f"{key}: {error}") from error
 

@@ -132,10 +132,16 @@ def _data_set(
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
                 return _walk(inflated, 0, False, False, encodings)
+    implicit, big = encoding_of(buffer, start, transfer_syntax)
+    return _walk(buffer, start, implicit, big, encodings)
+
+
+def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool, bool]:
+    """Whether the data set that starts there is implicit, and whether big endian."""
     implicit = transfer_syntax in _IMPLICIT
     if implicit or transfer_syntax == "1.2.840.10008.1.2.1":
         implicit = _looks_implicit(buffer, start, implicit)
-    return _walk(buffer, start, implicit, transfer_syntax == BIG_ENDIAN, encodings)
+    return implicit, transfer_syntax == BIG_ENDIAN
 
 
 def _walk(

@@ -19,10 +19,12 @@ from gateway.dicom.filters import (
     Empty,
     Exact,
     Filter,
+    Fuzzy,
     Match,
     Universal,
     Wildcard,
 )
+from gateway.dicom.fuzzy import is_like
 from gateway.dicom.hierarchy import Attributes
 from gateway.dicom.normal_forms import (
     NUMERIC,
@@ -145,6 +147,8 @@ def _value_tests(vr: str, match: Match, case: _Case) -> list[_ValueTest]:
     """Return the tests that each must be passed by some value of the attribute."""
     if isinstance(match, AllOf):
         return [_value_test(vr, Exact((value,)), case) for value in match.values]
+    if isinstance(match, Fuzzy):
+        return [_fuzzy_test(match, case)]
     if isinstance(match, Exact | Wildcard | Between):
         return [_value_test(vr, match, case)]
     return []
@@ -210,6 +214,17 @@ def _name_test(match: Exact | Wildcard, case_sensitive: bool) -> _ValueTest:
         return any(any_group(group) for group in groups if group) or any(
             all(one(group) for one, group in zip(tests, groups, strict=False))
             for tests in by_group
+        )
+
+    return test
+
+
+def _fuzzy_test(match: Fuzzy, case: _Case) -> _ValueTest:
+    literally = _name_test(match.literal, case.in_names)
+
+    def test(name: Any) -> bool:
+        return literally(name) or any(
+            is_like(match.words, group) for group in name_groups(name) if group
         )
 
     return test

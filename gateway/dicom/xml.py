@@ -4,8 +4,7 @@ Some clients ask for metadata and search results in XML. What is stored is the J
 model, so this is a translation of that model, text to text: building a tree of elements
 first would cost several times as much, and nobody would look at the tree.
 
-Reading XML is left out: this gateway never takes in a document of this kind, and so
-never meets its entities.
+Reading XML is the business of ``gateway.dicom.from_xml``.
 """
 
 import re

@@ -11,7 +11,7 @@ import re
 from array import array
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from aiohttp import web
@@ -125,6 +125,19 @@ def _what_there_is(value: _Value) -> str:
     return (
         f'here there is {_MULTIPART}; type="{_OCTETS}"{single},'
         f" with transfer-syntax {value.syntax}"
+    )
+
+
+async def joined(
+    archive: Archive, held: Instance, path: str, size: int | None
+) -> Section:
+    """The value at a path with all its fragments as one; so many bytes of it."""
+    value = replace(await _find(archive, held, path), joined=True)
+    stored = value.sizes[0]
+    return Section(
+        stored if size is None else min(size, stored),
+        lambda start, stop: value.body(archive, start, stop),
+        label=f"-{path}",
     )
 
 

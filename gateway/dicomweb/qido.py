@@ -1,19 +1,21 @@
 """QIDO-RS: studies, series and instances are found (PS3.18 10.6)."""
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 
 import orjson
 from aiohttp import web
 
-from gateway.archive import Found
+from gateway.archive import Found, Remaining
 from gateway.dicom.dictionary import tag_of
 from gateway.dicom.filters import Filter, parse_filter
 from gateway.dicom.hierarchy import Level
+from gateway.dicom.normal_forms import TEMPORAL
 from gateway.dicom.query import Query
 from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest
+from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, gateway, public_root, uid
 from gateway.web.replies import JSON, XML, json_array, xml_documents
 from gateway.wire.media import Offer, choose
@@ -29,6 +31,9 @@ _OFFERS = (
 _FLAGS = {"true": True, "false": False}
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _LARGEST = 2**63 - 1
+
+#: Matches of a page that are found before the answer begins, to tell whether that is all.
+_LONGEST_PAGE = 2000
 
 #: Parameters that are no attributes; `accept` and `charset` are about the answer.
 _WORDS = frozenset(
@@ -59,15 +64,47 @@ async def _search(
 ) -> web.StreamResponse:
     offer = choose(accept(request), _OFFERS)
     query = _query(request, level, within)
+    archive = gateway(request).archive
     as_xml = offer is not None and (offer.inner or offer.kind).endswith("xml")
+    headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
+    tag = etag(request, as_xml, *await archive.state())
+    unchanged = not_modified(request, tag, headers)
+    if unchanged is not None:
+        return unchanged
     present = _presenter(public_root(request), to_xml if as_xml else orjson.dumps)
     reply = xml_documents if as_xml else json_array
-    headers = {"Vary": "Accept, Authorization", "Cache-Control": "no-cache"}
-    warning = _warning(request)
-    if warning:
-        headers["Warning"] = warning
-    async with aclosing(gateway(request).archive.find(query, present)) as found:
-        return await reply(request, found, headers)
+    async with aclosing(archive.find(query, present)) as found:
+        page, texts = await _page(query, found)
+        warnings = list(_warnings(query))
+        if query.limit is not None and len(page) >= min(query.limit, _LONGEST_PAGE):
+            warnings += _of_more(await archive.remaining(query))
+        if warnings:
+            root = public_root(request)
+            headers["Warning"] = ", ".join(f"299 {root}: {text}" for text in warnings)
+        return await reply(request, texts, headers)
+
+
+async def _page(
+    query: Query, found: AsyncIterator[list[bytes]]
+) -> tuple[list[bytes], AsyncIterator[list[bytes]]]:
+    """A whole page if it has a limit, and what to send."""
+    page: list[bytes] = []
+    if query.limit is None:
+        return page, found
+    async for group in found:
+        page += group
+        if len(page) >= _LONGEST_PAGE:
+            break
+    return page, _and_then(page, found)
+
+
+async def _and_then(
+    page: list[bytes], found: AsyncIterator[list[bytes]]
+) -> AsyncIterator[list[bytes]]:
+    if page:
+        yield page
+    async for group in found:
+        yield group
 
 
 def _presenter(
@@ -98,7 +135,7 @@ def _query(request: web.Request, level: Level, within: tuple[str | None, ...]) -
         filters=_filters(request),
         include=include,
         include_all=include_all,
-        limit=_number(request, "limit") or None,
+        limit=_limit(request),
         offset=_number(request, "offset"),
         case_sensitive=sensitive,
         case_sensitive_names=sensitive,
@@ -109,15 +146,27 @@ def _filters(request: web.Request) -> tuple[Filter, ...]:
     """The attributes to match; of one named twice the last counts, as in Orthanc."""
     empty = _flag(request, "emptyvaluematching")
     multiple = _flag(request, "multiplevaluematching")
+    fuzzy = _flag(request, "fuzzymatching")
     filters = {}
     for name, value in request.query.items():
         if name.lower() in _WORDS:
             continue
         found = parse_filter(
-            name, value, empty_value_matching=empty, multiple_value_matching=multiple
+            name,
+            value,
+            empty_value_matching=empty,
+            multiple_value_matching=multiple,
+            fuzzy_matching=fuzzy,
         )
         filters[found.path] = found
     return tuple(filters.values())
+
+
+def _limit(request: web.Request) -> int | None:
+    """Matches at most: as asked for, and as the settings have it."""
+    most = gateway(request).settings.dicom_web.qido_maximum_results
+    limits = [limit for limit in (_number(request, "limit"), most) if limit]
+    return min(limits, default=None)
 
 
 def _number(request: web.Request, name: str) -> int:
@@ -151,11 +200,23 @@ def _include(request: web.Request) -> tuple[frozenset[str], bool]:
     return frozenset(tags), everything
 
 
-def _warning(request: web.Request) -> str | None:
-    """What the search does not honour (PS3.18 8.3.4.2, 10.6.3.2)."""
-    if _flag(request, "fuzzymatching"):
-        return (
-            f"299 {public_root(request)}: The fuzzymatching parameter is not supported."
-            " Only literal matching has been performed."
+def _warnings(query: Query) -> Iterator[str]:
+    """What the search does not honour (PS3.18 8.3.4, PS3.4 C.2.2.2.5)."""
+    kinds = {filter_.vr for filter_ in query.filters}
+    if query.names("00080201") and kinds & TEMPORAL:
+        yield (
+            "Dates and times are not adjusted to TimezoneOffsetFromUTC."
+            " They have been compared as they are stored."
         )
-    return None
+
+
+def _of_more(remaining: Remaining) -> list[str]:
+    """What to say of matches that a limit cut off, in the words of PS3.18 8.3.4.4."""
+    count = remaining.count
+    if remaining.complete:
+        if not count:
+            return []
+        return [f"There are {count} additional results that can be requested"]
+    if not count:
+        return ["There may be additional results that can be requested"]
+    return [f"There are more than {count} additional results that can be requested"]

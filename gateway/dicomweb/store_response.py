@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.dicom.xml import to_xml
-from gateway.outcomes import FailureReason, Outcome, Refused, Stored
+from gateway.outcomes import FailureReason, Outcome, Refused, Stored, WarningReason
 
 _LONGEST_COMMENT = 64  # of ErrorComment, an LO
 
@@ -25,15 +25,16 @@ class StoreResponse:
         self._unnamed = _Items(b"0008119A")  # failures that name no instance
         self._study: str | None = None  # of all that is stored, while it is the same
         self._reasons: set[FailureReason] = set()
+        self._warned = False
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one instance."""
+    def add(self, outcome: Outcome, warning: WarningReason | None = None) -> None:
+        """Count one instance; `warning` if it is stored and not as it was sent."""
         if isinstance(outcome, Stored):
-            self._add_stored(outcome)
+            self._add_stored(outcome, warning)
         else:
             self._add_refused(outcome)
 
-    def _add_stored(self, stored: Stored) -> None:
+    def _add_stored(self, stored: Stored, warning: WarningReason | None) -> None:
         uids = stored.uids
         url = (
             f"{self._root}studies/{uids.study}/series/{uids.series}"
@@ -43,13 +44,15 @@ class StoreResponse:
             self._study = uids.study
         elif self._study != uids.study:
             self._study = None
-        self._stored.add(
-            {
-                "00081150": _uid(stored.sop_class),
-                "00081155": _uid(uids.instance),
-                "00081190": {"vr": "UR", "Value": [url]},
-            }
-        )
+        item: dict[str, Any] = {
+            "00081150": _uid(stored.sop_class),
+            "00081155": _uid(uids.instance),
+            "00081190": {"vr": "UR", "Value": [url]},
+        }
+        if warning is not None:
+            self._warned = True
+            item["00081196"] = {"vr": "US", "Value": [int(warning)]}
+        self._stored.add(dict(sorted(item.items())))
 
     def _add_refused(self, refused: Refused) -> None:
         self._reasons.add(refused.reason)
@@ -68,7 +71,7 @@ class StoreResponse:
     def status(self) -> HTTPStatus:
         """By PS3.18 table 10.5.3-1; 507 where nothing was stored for lack of room."""
         if not self._reasons:
-            return HTTPStatus.OK
+            return HTTPStatus.ACCEPTED if self._warned else HTTPStatus.OK
         if self._stored.count:
             return HTTPStatus.ACCEPTED
         if self._reasons == {FailureReason.OUT_OF_RESOURCES}:

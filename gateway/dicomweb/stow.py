@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.archive import Archive
 from gateway.dicomweb.store_response import StoreResponse
+from gateway.dicomweb.stow_metadata import METADATA, MetadataStoring
 from gateway.errors import BadRequest, GatewayError, UnsupportedMedia
 from gateway.intake import Receiver
 from gateway.outcomes import FailureReason, Outcome, Refused, refused
@@ -35,6 +36,12 @@ log = logging.getLogger(__name__)
 PARTS_IN_FLIGHT = 64
 
 _DICOM = "application/dicom"
+_BARE = (
+    "image/",
+    "video/",
+    "model/",
+    "application/pdf",
+)  # nothing says whose these are
 _OFFERS = (
     Offer(JSON),
     Offer("application/json"),
@@ -53,28 +60,43 @@ async def store(request: web.Request, study: str | None = None) -> web.StreamRes
     archive = gateway(request).archive
     await archive.check_room(request.content_length or 0)
     answer = StoreResponse(public_root(request))
-    complaint = None
+    complaint: GatewayError | None = None
     if media.kind == _DICOM:
         answer.add(await _store_single(archive, body(request), within))
     else:
-        storing = _Storing(archive, within, answer)
         reader = MultipartReader(boundary_of(media.parameters))
-        complaint = await storing.run(reader, body(request))
+        if media.inner in METADATA:
+            base = f"{public_root(request)}studies"
+            async with archive.spool() as spool:
+                storing = MetadataStoring(
+                    archive, spool, within, answer, media.inner, base
+                )
+                complaint = await storing.run(reader, body(request))
+        else:
+            files = _Storing(archive, within, answer)
+            complaint = await files.run(reader, body(request))
     return _reply(request, answer, chosen, complaint)
 
 
 def _media_type(request: web.Request) -> MediaType:
-    """What the body is; raises UnsupportedMedia unless it holds DICOM files."""
+    """What the body is; raises UnsupportedMedia unless it can be stored."""
     text = request.headers.get("Content-Type")
     if not text:
         raise UnsupportedMedia("there is no Content-Type")
     media = parse_media_type(text)
     if media.kind == _DICOM:
         return media
-    if media.kind != "multipart/related" or media.inner != _DICOM:
+    if media.kind.startswith(_BARE):
+        raise UnsupportedMedia(
+            f"{media.kind[:60]} alone does not say whose it is: send it as a part behind"
+            ' its metadata, with multipart/related; type="application/dicom+json"'
+            " (PS3.18 10.5)"
+        )
+    if media.kind != "multipart/related" or media.inner not in (_DICOM, *METADATA):
         raise UnsupportedMedia(
             'Content-Type is not multipart/related; type="application/dicom"'
-            " nor application/dicom"
+            " nor application/dicom; metadata with bulk data comes as"
+            ' multipart/related; type="application/dicom+json" or "application/dicom+xml"'
         )
     return media
 

@@ -1,45 +1,35 @@
-"""WADO-RS: instances and their metadata go out (PS3.18 10.4).
+"""WADO-RS: instances go out (PS3.18 10.4).
 
-Files leave as they are stored, byte for byte. Sizes are in the index, so that an answer
-has its length and a reader sees when it is cut; what is missing is known before the first
-byte.
+Files that leave as they are stored do so byte for byte. Sizes are in the index, so that
+an answer has its length and a reader sees when it is cut; what is missing is known before
+the first byte. What is wanted in another transfer syntax is for `converted`.
 """
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import aclosing
-from http import HTTPStatus
 
-import orjson
 from aiohttp import web
 
 from gateway.archive import Instance, Piece
 from gateway.dicom.hierarchy import Level
-from gateway.dicom.xml import to_xml
+from gateway.dicomweb import converted
+from gateway.dicomweb.instance_types import (
+    DICOM,
+    MULTIPART,
+    all_as_stored,
+    offer_of,
+)
 from gateway.errors import NotAcceptable
 from gateway.web.context import accept, gateway, public_root, uid
 from gateway.web.files import send_file
-from gateway.web.replies import JSON, XML, json_array, streaming, xml_documents
+from gateway.web.replies import streaming
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
-from gateway.wire.media import (
-    MediaType,
-    Offer,
-    choose,
-    deciding_range,
-)
-
-_DICOM = "application/dicom"
-_MULTIPART = "multipart/related"
+from gateway.wire.media import choose
 
 #: Instances of an answer whose length is told beforehand; of more, each part's is.
 LENGTH_KNOWN = 8192
 
-_METADATA_OFFERS = (
-    Offer(JSON),
-    Offer("application/json"),
-    Offer(_MULTIPART, XML),
-)
-_REFERENCE = b'"BulkDataURI":"'
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -62,21 +52,23 @@ async def retrieve(
     level = Level(len(uids))
     archive = gateway(request).archive
     held = await archive.transfer_syntaxes(level, *uids)
-    offers = [Offer(_MULTIPART, _DICOM, tuple(held))]
+    offers = [offer_of(MULTIPART, held)]
     if level is Level.INSTANCE:
-        offers.append(Offer(_DICOM, None, tuple(held)))
+        offers.append(offer_of(DICOM, held))
     ranges = accept(request)
     offer = choose(ranges, offers)
-    if offer is None:
+    if offer is None or not held:
         # Absent is absent, whatever the client would have taken.
         async with aclosing(archive.instances(level, *uids)) as groups:
             await anext(groups)
         raise NotAcceptable(_what_there_is(level, held))
-    if offer.kind == _DICOM:
-        return await _single(request, uids)
-    wanted = _wanted(ranges, held)
+    as_stored = all_as_stored(ranges, offer.kind, held)
+    if offer.kind == DICOM:
+        return await (_single if as_stored else converted.single)(request, uids)
+    if not as_stored:
+        return await converted.several(request, level, uids)
     async with aclosing(archive.instances(level, *uids)) as groups:
-        return await _multipart(request, groups, wanted, partial=wanted < held)
+        return await _multipart(request, groups)
 
 
 def _what_there_is(level: Level, held: Iterable[str]) -> str:
@@ -84,41 +76,26 @@ def _what_there_is(level: Level, held: Iterable[str]) -> str:
     syntaxes = ", ".join(sorted(held))
     return (
         f'here there is multipart/related; type="application/dicom"{single},'
-        f" with transfer-syntax {syntaxes}"
-    )
-
-
-def _wanted(ranges: list[MediaType], held: frozenset[str]) -> frozenset[str]:
-    """Which of the transfer syntaxes there are the client takes (PS3.18 8.7.8.1)."""
-    return frozenset(
-        syntax
-        for syntax in held
-        if deciding_range(ranges, Offer(_MULTIPART, _DICOM, (syntax,)))
+        f" with transfer-syntax {syntaxes}, or what can be made of it"
     )
 
 
 async def _single(request: web.Request, uids: tuple[str, ...]) -> web.StreamResponse:
     instance = await gateway(request).archive.instance(*uids)
     return await send_file(
-        request, instance, f"{_DICOM}; transfer-syntax={instance.transfer_syntax}"
+        request, instance, f"{DICOM}; transfer-syntax={instance.transfer_syntax}"
     )
 
 
 async def _multipart(
-    request: web.Request,
-    groups: AsyncIterator[list[Instance]],
-    wanted: frozenset[str],
-    *,
-    partial: bool,
+    request: web.Request, groups: AsyncIterator[list[Instance]]
 ) -> web.StreamResponse:
-    """One part for each instance in a syntax that is wanted."""
+    """One part for each instance, as its file is."""
     boundary = multipart.new_boundary()
     root = public_root(request)
     response = web.StreamResponse(headers={"Vary": "Accept, Authorization"})
-    response.headers["Content-Type"] = multipart.content_type(_DICOM, boundary)
-    if partial:
-        response.set_status(HTTPStatus.PARTIAL_CONTENT)
-    pieces, complete = await _first_pieces(request, groups, wanted, boundary)
+    response.headers["Content-Type"] = multipart.content_type(DICOM, boundary)
+    pieces, complete = await _first_pieces(request, groups, boundary)
     if complete:
         response.content_length = sum(map(_length, pieces))
     archive = gateway(request).archive
@@ -128,7 +105,7 @@ async def _multipart(
         await transmit(request, response, archive, pieces)
         if not complete:
             async for group in groups:
-                more = _parts(request, root, boundary, _of(group, wanted), first=False)
+                more = _parts(request, root, boundary, group, first=False)
                 await transmit(request, response, archive, more)
             await response.write(multipart.closing(boundary))
     return response
@@ -137,7 +114,6 @@ async def _multipart(
 async def _first_pieces(
     request: web.Request,
     groups: AsyncIterator[list[Instance]],
-    wanted: frozenset[str],
     boundary: str,
 ) -> tuple[list[Piece], bool]:
     """Pieces of the first instances, and whether these are all."""
@@ -145,17 +121,12 @@ async def _first_pieces(
     pieces: list[Piece] = []
     count = 0
     async for group in groups:
-        instances = _of(group, wanted)
-        pieces += _parts(request, root, boundary, instances, first=not pieces)
-        count += len(instances)
+        pieces += _parts(request, root, boundary, group, first=not pieces)
+        count += len(group)
         if count > LENGTH_KNOWN:
             return pieces, False
     pieces.append(multipart.closing(boundary))
     return pieces, True
-
-
-def _of(group: list[Instance], wanted: frozenset[str]) -> list[Instance]:
-    return [instance for instance in group if instance.transfer_syntax in wanted]
 
 
 def _length(piece: Piece) -> int:
@@ -175,7 +146,7 @@ def _parts(
     pieces: list[Piece] = []
     for instance in instances:
         headers = (
-            ("Content-Type", f"{_DICOM}; transfer-syntax={instance.transfer_syntax}"),
+            ("Content-Type", f"{DICOM}; transfer-syntax={instance.transfer_syntax}"),
             ("Content-Length", str(instance.size)),
             ("Content-Location", _address(root, instance)),
         )
@@ -190,41 +161,3 @@ def _address(root: str, instance: Instance) -> str:
         f"{root}studies/{instance.study}/series/{instance.series}"
         f"/instances/{instance.uid}"
     )
-
-
-# -- metadata ----------------------------------------------------------------------------
-
-
-async def metadata(
-    request: web.Request,
-    study: str,
-    series: str | None = None,
-    instance: str | None = None,
-) -> web.StreamResponse:
-    """Headers of a study, series or instance (PS3.18 10.4.1.1.2)."""
-    uids = _uids(study, series, instance)
-    offer = choose(accept(request), _METADATA_OFFERS)
-    if offer is None:
-        raise NotAcceptable(
-            "here there is application/dicom+json,"
-            ' and multipart/related; type="application/dicom+xml"'
-        )
-    root = public_root(request).encode()
-    as_xml = offer.inner == XML
-
-    def present(study: str, series: str, instance: str, header: bytes) -> bytes:
-        base = b"%sstudies/%s/series/%s/instances/%s/" % (
-            root,
-            study.encode(),
-            series.encode(),
-            instance.encode(),
-        )
-        # Only a key can look like this: within a text, quotes are escaped.
-        absolute = header.replace(_REFERENCE, _REFERENCE + base)
-        return to_xml(orjson.loads(absolute)) if as_xml else absolute
-
-    headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
-    reply = xml_documents if as_xml else json_array
-    found = gateway(request).archive.headers(Level(len(uids)), *uids, present=present)
-    async with aclosing(found) as texts:
-        return await reply(request, texts, headers)

@@ -78,7 +78,7 @@ class Incoming:
                 path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640
             )
         except OSError as error:
-            raise _full(error) from error
+            raise as_our_own(error) from error
 
     def append(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Write the buffers, one after the other; raises StorageFull."""
@@ -87,7 +87,7 @@ class Incoming:
                 self._write(list(buffers[start : start + _VECTOR_LIMIT]))
             _begin_writing(self._descriptor)
         except OSError as error:
-            raise _full(error) from error
+            raise as_our_own(error) from error
 
     def _write(self, buffers: list[bytes | memoryview]) -> None:
         while buffers:
@@ -108,7 +108,7 @@ class Incoming:
             os.fdatasync(self._descriptor)
             self._flushed = True
         except OSError as error:
-            raise _full(error) from error
+            raise as_our_own(error) from error
         finally:
             self.close()
 
@@ -127,7 +127,8 @@ class Incoming:
             log.exception("an unfinished file cannot be removed")
 
 
-def _full(error: OSError) -> Exception:
+def as_our_own(error: OSError) -> Exception:
+    """StorageFull if the disk took no more, else the error itself."""
     return StorageFull() if error.errno in _NO_ROOM else error
 
 
@@ -178,6 +179,11 @@ class DiskBlobs:
         """A new blob to write to."""
         return Incoming(self._mine / new_name())
 
+    @property
+    def lane(self) -> Path:
+        """The folder of this process for what is under way."""
+        return self._mine
+
     def settle(self) -> None:
         """Return once the names of what arrived are on the disk."""
         _flush_folder(self._mine)
@@ -218,6 +224,14 @@ class DiskBlobs:
                 except FileNotFoundError:
                     continue
         raise NotFound("the file of this instance is gone")
+
+    def locate(self, name: str) -> Path:
+        """Where the file of a blob is, for another process; raises NotFound."""
+        descriptor = self.open(name)
+        try:
+            return Path(f"/proc/self/fd/{descriptor}").readlink()
+        finally:
+            os.close(descriptor)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove blobs whose rows are gone, and folders that they leave empty.

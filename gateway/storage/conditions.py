@@ -6,7 +6,7 @@ much, and the filter is checked as well.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.dicom.filters import (
@@ -15,9 +15,11 @@ from gateway.dicom.filters import (
     Empty,
     Exact,
     Filter,
+    Fuzzy,
     Universal,
     Wildcard,
 )
+from gateway.dicom.fuzzy import pieces
 from gateway.dicom.hierarchy import Attributes, Level
 from gateway.dicom.matching import matches
 from gateway.dicom.normal_forms import (
@@ -31,6 +33,9 @@ from gateway.dicom.normal_forms import (
 #: More patterns or ranges than this are a list for the headers, not for SQL: an engine
 #: bounds the terms of an expression.
 _MOST_TERMS = 100
+
+#: Words of a fuzzy name that SQL looks for; the check of each name looks for all.
+_MOST_WORDS = 8
 
 
 @dataclass(slots=True)
@@ -97,6 +102,8 @@ def _name(column: str, filter_: Filter) -> Condition | None:
             names = [normalise_name(value) for value in values]
         case Empty():
             return _is_empty(column)
+        case Fuzzy():
+            return _fuzzy(column, filter_)
         case _:
             return None
     if isinstance(filter_.match, Exact):
@@ -110,6 +117,28 @@ def _name(column: str, filter_: Filter) -> Condition | None:
     condition = _any_glob(column, forms)
     condition.exact = False  # a star may have run across component groups
     return condition
+
+
+def _fuzzy(column: str, filter_: Filter) -> Condition | None:
+    """Names that may be like the one that is wanted: those that have parts of it.
+
+    Of names with other than plain letters, each may be.
+    """
+    if not isinstance(filter_.match, Fuzzy):
+        return None
+    literal = _name(column, replace(filter_, match=filter_.match.literal))
+    if literal is None:
+        return None
+    said, parameters = ["1"], list(literal.parameters)
+    for word in filter_.match.words[:_MOST_WORDS]:
+        if "*" in word or "?" in word:
+            continue
+        found = [f"*{_glob(piece)}*" for piece in pieces(word)]
+        forms = " OR ".join([f"{column} GLOB ?"] * len(found))
+        said.append(f"({forms} OR {column} GLOB '*[^ -~]*')")
+        parameters += found
+    sql = f"({literal.sql} OR ({column} IS NOT NULL AND {' AND '.join(said)}))"
+    return Condition(sql, parameters, exact=False)
 
 
 def _moment(column: str, filter_: Filter) -> Condition | None:

@@ -75,6 +75,7 @@ _JOINED = (
 _LOCATE = (
     f"SELECT {_COLUMNS} FROM {_JOINED} WHERE i.uid = ? AND e.uid = ? AND s.uid = ?"
 )
+_BY_UID = f"SELECT {_COLUMNS} FROM {_JOINED} WHERE i.uid = ? ORDER BY i.id"
 _BY_ORTHANC_ID = f"SELECT {_COLUMNS} FROM {_JOINED} WHERE i.orthanc_id = ?"
 _INSTANCES_OF = {
     Level.STUDY: f"SELECT {_COLUMNS} FROM {_JOINED} WHERE s.uid = ?",
@@ -82,16 +83,18 @@ _INSTANCES_OF = {
     Level.INSTANCE: f"SELECT {_COLUMNS} FROM {_JOINED}"
     " WHERE s.uid = ? AND e.uid = ? AND i.uid = ?",
 }
-_HEADERS_OF = {
-    level: sql.replace(_COLUMNS, "s.uid, e.uid, i.uid, h.json").replace(
-        " WHERE", " JOIN headers h ON h.instance = i.id WHERE"
-    )
-    for level, sql in _INSTANCES_OF.items()
-}
 _SYNTAXES_OF = {
     level: sql.replace(_COLUMNS, "DISTINCT i.transfer_syntax")
     for level, sql in _INSTANCES_OF.items()
 }
+_STATE_OF = {
+    level: sql.replace(_COLUMNS, "COUNT(*), MAX(i.stored), SUM(i.id)")
+    for level, sql in _INSTANCES_OF.items()
+}
+_STATE = (
+    "SELECT t.instances, t.size, i.id, i.stored FROM totals t"
+    " LEFT JOIN instances i ON i.id = (SELECT MAX(id) FROM instances)"
+)
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
 _BLOB_EXISTS = "SELECT 1 FROM instances WHERE blob = ?"
@@ -208,11 +211,12 @@ class Index:
         rows = session.iterate(_SYNTAXES_OF[level], uids)
         return frozenset(row[0] for row in rows)
 
-    def headers(
-        self, session: Session, level: Level, uids: Sequence[str]
-    ) -> Iterator[Row]:
-        """Study, series and instance UID and deflated header, in the same order."""
-        return session.iterate(_HEADERS_OF[level] + _IN_ORDER, uids)
+    def state(
+        self, session: Session, level: Level | None, uids: Sequence[str]
+    ) -> tuple[object, ...]:
+        """What differs whenever the instances under an address do; of all, without."""
+        row = session.first(_STATE_OF[level] if level else _STATE, uids)
+        return tuple(row or ())
 
     def header(
         self, session: Session, instance: int
@@ -220,6 +224,10 @@ class Index:
         """An instance's deflated header, and where its bulk lies, as JSON."""
         row = session.first(_HEADER, (instance,))
         return (row[0], row[1]) if row else None
+
+    def by_uid(self, session: Session, uid: str) -> list[Instance]:
+        """The instances with this SOP Instance UID, in whatever studies."""
+        return [Instance(*row) for row in session.iterate(_BY_UID, (uid,))]
 
     def by_orthanc_id(self, session: Session, orthanc_id: str) -> Instance | None:
         """The instance with Orthanc's identifier."""

@@ -8,6 +8,7 @@ instance below. Study and series attributes come with their children as PS3.18 t
 
 import itertools
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,13 @@ KNOWN = {
 }
 
 
+#: Matches beyond a page are counted up to this many,
+MOST_COUNTED = 10_000
+
+#: and for so many seconds, where headers have to be looked at.
+COUNTING_TIME = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One match: its address, and the attributes to show of it."""
@@ -91,10 +99,23 @@ class Found:
     attributes: Attributes
 
 
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """How many matches there are after those of a page."""
+
+    count: int
+    complete: bool  # whether these are all, as far as anybody looked
+
+
 def find(session: Session, query: Query) -> Iterator[Found]:
     """The matches of the query, in their order, within its limit and offset."""
     search = _Search(session, query)
     return search.matches()
+
+
+def remaining(session: Session, query: Query) -> Remaining:
+    """How many matches the limit of the query cut off, counted for a moment only."""
+    return _Search(session, query).remaining()
 
 
 class _Search:
@@ -135,6 +156,32 @@ class _Search:
             self._found(row) for row in itertools.islice(passing, query.offset, stop)
         )
 
+    def remaining(self) -> Remaining:
+        start = self._query.offset + (self._query.limit or 0)
+        if start > sys.maxsize:
+            return Remaining(0, complete=True)
+        sql, parameters = self._statement()
+        if not self._unsaid:
+            _, _, conditions = sql.partition(" FROM ")
+            sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM {conditions} LIMIT ? OFFSET ?)"
+            row = self._session.first(sql, [*parameters, MOST_COUNTED + 1, start])
+            count = row[0] if row else 0
+            return Remaining(min(count, MOST_COUNTED), complete=count <= MOST_COUNTED)
+        return self._passing_after(start, self._session.iterate(sql, parameters))
+
+    def _passing_after(self, start: int, rows: Iterator[Row]) -> Remaining:
+        """Count what passes the checks, as far as one gets in a short time."""
+        passes = self._checks()
+        until = time.monotonic() + COUNTING_TIME
+        found = 0
+        for row in rows:
+            found += passes(row)
+            if found > start + MOST_COUNTED or time.monotonic() > until:
+                break
+        else:
+            return Remaining(max(found - start, 0), complete=True)
+        return Remaining(min(max(found - start, 0), MOST_COUNTED), complete=False)
+
     # -- which rows ------------------------------------------------------------------
 
     def _statement(self) -> tuple[str, list[Any]]:
@@ -149,7 +196,9 @@ class _Search:
         if below:
             said.append(below)
         where = " AND ".join(condition.sql for condition in said)
-        order = _ORDER[level, len(self._query.within)]
+        # Pages follow the order of arrival, so that what comes in meanwhile comes last.
+        paged = self._query.limit is not None or self._query.offset
+        order = _ORDER[level, 0 if paged else len(self._query.within)]
         parameters = [p for condition in said for p in condition.parameters]
         return f"{_SELECT[level]} WHERE {where} ORDER BY {order}", parameters
 

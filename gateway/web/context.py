@@ -11,6 +11,7 @@ from gateway.archive import Archive
 from gateway.config.settings import Settings
 from gateway.dicom.hierarchy import is_uid
 from gateway.errors import BadRequest, TooLarge, TooSlow, Truncated, UnsupportedMedia
+from gateway.imaging import Imaging
 from gateway.web.addresses import Addresses
 from gateway.wire.media import MediaType, accept_of
 
@@ -24,6 +25,7 @@ class Gateway:
 
     settings: Settings
     archive: Archive
+    imaging: Imaging
     addresses: Addresses
     version: str
 

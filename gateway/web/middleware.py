@@ -1,18 +1,18 @@
 """Around every handler: the door, the way to the handler, and what errors become.
 
-The one table from error to status is here. The body of an error is Orthanc's, which
-scripts read; an error after the first byte of an answer can only break the connection.
+The one table from error to status is here; an error after the first byte of an answer can
+only break the connection.
 """
 
 import logging
 from http import HTTPStatus
 
-import orjson
 from aiohttp import web
 
 from gateway.errors import (
     BadConfiguration,
     BadRequest,
+    CannotTranscode,
     Conflict,
     GatewayError,
     NotAcceptable,
@@ -26,13 +26,17 @@ from gateway.errors import (
     UnsupportedMedia,
 )
 from gateway.web.auth import CHALLENGE, Door
+from gateway.web.compression import compress
 from gateway.web.context import gateway
+from gateway.web.cors import Cors
+from gateway.web.problems import Problem, answer
 from gateway.web.router import Found, Router
 
 log = logging.getLogger(__name__)
 
 ROUTER = web.AppKey("router", Router)
 DOOR = web.AppKey("door", Door)
+CORS = web.AppKey("cors", Cors)
 
 #: Error, HTTP status, and Orthanc's name and number of it; the first that fits counts.
 STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
@@ -40,6 +44,7 @@ STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
     (BadRequest, HTTPStatus.BAD_REQUEST, "Bad request", 8),
     (NotFound, HTTPStatus.NOT_FOUND, "Unknown resource", 17),
     (NotAcceptable, HTTPStatus.NOT_ACCEPTABLE, "Not acceptable", 34),
+    (CannotTranscode, HTTPStatus.NOT_ACCEPTABLE, "Not acceptable", 34),
     (
         UnsupportedMedia,
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -66,6 +71,7 @@ async def protect(request: web.Request, handler: object) -> web.StreamResponse:
             response = await _dispatch(request)
         except Exception as error:
             response = _failed(request, error)
+        await compress(request, response)
     if request.body_exists and not request.content.at_eof():
         # The rest of the body is not read: the connection cannot be used again.
         response.force_close()
@@ -76,13 +82,17 @@ async def sign(request: web.Request, response: web.StreamResponse) -> None:
     """Put on every answer what each of them carries."""
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Server"] = f"dicomweb-gateway/{gateway(request).version}"
+    request.app[CORS].sign(request, response)
 
 
 def _refusal(request: web.Request) -> web.Response | None:
-    """The answer to somebody who may not come in."""
+    """The answer to somebody who may not come in, or who asks whether a page may."""
     door = request.app[DOOR]
     if not door.admits_peer(request.remote):
         return web.Response(status=HTTPStatus.UNAUTHORIZED)
+    preflight = request.app[CORS].preflight(request)
+    if preflight is not None:
+        return preflight
     if door.admits(request.headers.get("Authorization")) or _is_open(request):
         return None
     return web.Response(
@@ -143,30 +153,7 @@ def _failed(request: web.Request, error: Exception) -> web.StreamResponse:
         for kind, status, name, number in STATUS
         if isinstance(error, kind)
     )
-    response = web.Response(status=status)
-    if gateway(request).settings.http_describe_errors:
-        response.body = _description(request, error, status, name, number)
-        response.content_type = "application/json"
-    return response
-
-
-def _description(
-    request: web.Request, error: Exception, status: HTTPStatus, name: str, number: int
-) -> bytes:
-    known = isinstance(error, GatewayError)
-    return orjson.dumps(
-        {
-            "Details": str(error) if known else "see the log of the gateway",
-            "HttpError": status.phrase,
-            "HttpStatus": status.value,
-            "Message": str(error) if known else name,
-            "Method": request.method,
-            "OrthancError": name,
-            "OrthancStatus": number,
-            "Uri": request.path,
-        },
-        option=orjson.OPT_INDENT_2,
-    )
+    return answer(request, Problem(error, status, name, number))
 
 
 async def expect(request: web.Request) -> web.StreamResponse | None:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from gateway.web.compression import Writer
 from gateway.wire import multipart
 
 log = logging.getLogger(__name__)
@@ -74,12 +75,14 @@ async def json_array(
         )
     response = web.StreamResponse(headers=headers)
     response.content_type = JSON
+    writer = Writer(request, response)
     async with streaming(request, response) as wanted:
         if wanted:
-            await response.write(b"[" + b",".join(found))
+            await writer.write(b"[" + b",".join(found))
             async for group in texts:
-                await response.write(b"," + b",".join(group))
-            await response.write(b"]")
+                await writer.write(b"," + b",".join(group))
+            await writer.write(b"]")
+            await writer.end()
     return response
 
 
@@ -93,13 +96,15 @@ async def xml_documents(
     response = web.StreamResponse(headers=headers)
     response.headers["Content-Type"] = multipart.content_type(XML, boundary)
     found, complete = await _gathered(documents)
+    writer = Writer(request, response)
     async with streaming(request, response) as wanted:
         if wanted:
-            await response.write(b"".join(_parts(boundary, found, first=True)))
+            await writer.write(b"".join(_parts(boundary, found, first=True)))
             if not complete:
                 async for group in documents:
-                    await response.write(b"".join(_parts(boundary, group, first=False)))
-            await response.write(multipart.closing(boundary))
+                    await writer.write(b"".join(_parts(boundary, group, first=False)))
+            await writer.write(multipart.closing(boundary))
+            await writer.end()
     return response
 
 

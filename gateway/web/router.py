@@ -14,6 +14,20 @@ Handler = Callable[..., Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """What a handler does, in words and for machines."""
+
+    summary: str  # one line
+    query: tuple[str, ...] = ()  # names of parameters
+    consumes: tuple[str, ...] = ()  # media types of the body
+    produces: tuple[str, ...] = ()  # media types of the answer
+    statuses: tuple[int, ...] = (200, 404)  # beside those that any answer may have
+
+
+NOT_DESCRIBED = Operation("")
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One line of the table."""
 
@@ -21,6 +35,7 @@ class Route:
     pattern: str  # "/studies/{study}"; "{path...}" takes all that follows
     handler: Handler  # gets the request, and a text for each {name}
     open_to_all: bool = False  # needs no password
+    operation: Operation = NOT_DESCRIBED
 
 
 @dataclass(frozen=True, slots=True)

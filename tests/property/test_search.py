@@ -202,6 +202,7 @@ def filters(draw, headers):
         flags = {
             "empty_value_matching": draw(st.booleans()),
             "multiple_value_matching": draw(st.booleans()),
+            "fuzzy_matching": draw(st.booleans()),
         }
         try:
             parsed = parse_filter(tag, value, **flags)

@@ -710,16 +710,6 @@ async def test_a_long_answer_is_whole(client):
     assert (await response.read()).count(b"<NativeDicomModel") == 90
 
 
-async def test_fuzzy_matching_is_said_not_to_be_done(filled):
-    response = await filled.get(f"{ROOT}/studies?fuzzymatching=true&PatientName=Smit*")
-    warning = response.headers["Warning"]
-    assert warning.startswith("299 ")
-    assert "The fuzzymatching parameter is not supported" in warning
-    assert len(await response.json(content_type=JSON)) == 2
-    response = await filled.get(f"{ROOT}/studies?fuzzymatching=false")
-    assert "Warning" not in response.headers
-
-
 async def test_head_is_a_search_without_its_answer(filled):
     response = await filled.head(f"{ROOT}/studies")
     assert response.status == 200

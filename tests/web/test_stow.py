@@ -715,8 +715,6 @@ async def test_a_client_that_hangs_up_at_once_leaves_nothing_or_whole_parts(
 @pytest.mark.parametrize(
     "spelled",
     [
-        'multipart/related; type="application/dicom+json"; boundary=BOUNDARY',
-        'multipart/related; type="application/dicom+xml"; boundary=BOUNDARY',
         "multipart/related; boundary=BOUNDARY",
         "multipart/form-data; boundary=BOUNDARY",
         'multipart/mixed; type="application/dicom"; boundary=BOUNDARY',

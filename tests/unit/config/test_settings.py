@@ -377,7 +377,7 @@ def test_options_that_are_set_without_effect_are_named_in_one_warning(
     configure: Configure,
 ) -> None:
     loaded = configure(
-        {"StudiesMetadata": "Extrapolate", "EnableWado": True},
+        {"ServersInDatabase": True, "EnableMetadataCache": True},
         SslVerifyPeers=True,
         HttpTimeout=60,
         TemporaryDirectory="/tmp",
@@ -385,7 +385,7 @@ def test_options_that_are_set_without_effect_are_named_in_one_warning(
     )
     assert loaded.warnings == (
         "options that are set, but have no effect yet: "
-        '"TemporaryDirectory", "SslVerifyPeers", "DicomWeb.StudiesMetadata"',
+        '"TemporaryDirectory", "SslVerifyPeers", "DicomWeb.ServersInDatabase"',
     )
 
 
@@ -443,8 +443,7 @@ def test_a_grown_configuration_of_orthanc_starts_the_gateway() -> None:
     assert '"DicomWeb.StowMaxInstances"' in passed_over
     assert without_effect == (
         "options that are set, but have no effect yet: "
-        '"HttpCompressionEnabled", "ConcurrentJobs", "DicomWeb.StudiesMetadata", '
-        '"DicomWeb.Servers"'
+        '"ConcurrentJobs", "DicomWeb.Servers"'
     )
     assert "do not show" not in f"{loaded}"
 

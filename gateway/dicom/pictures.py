@@ -1,0 +1,103 @@
+"""Pictures as files that any program shows: JPEG, PNG, GIF, JPEG 2000.
+
+The colours of an image mean what its profile says. It is left out, put into the file,
+or the colours are turned into sRGB, as the request wants.
+"""
+
+import io
+from collections.abc import Iterator
+
+from PIL import Image, ImageCms
+
+from gateway.dicom.functional import items, number, numbers
+from gateway.dicom.hierarchy import Attributes
+from gateway.dicom.tables import raw
+from gateway.errors import BadRequest, TooLarge
+
+JPEG = "image/jpeg"
+PNG = "image/png"
+GIF = "image/gif"
+JP2 = "image/jp2"
+
+#: The media types that pictures are made in; the first is the usual one.
+KINDS = (JPEG, PNG, GIF, JP2)
+
+PROFILE = "00282000"
+OPTICAL_PATHS = "00480105"
+
+#: Times from frame to frame that nobody means (ms).
+_SHORTEST, _LONGEST, _USUAL = 20, 10_000, 100
+
+#: Pixels of all frames of an animation together.
+_MOST_PIXELS = 1 << 27
+
+
+def profile_of(attributes: Attributes) -> bytes | None:
+    """The colour profile that comes with an image."""
+    found = raw(attributes, PROFILE)
+    for path in items(attributes, OPTICAL_PATHS)[:1]:
+        found = found or raw(path, PROFILE)
+    return found or None
+
+
+def in_profile(
+    image: Image.Image, attributes: Attributes, wanted: str
+) -> tuple[Image.Image, bytes | None]:
+    """The picture in the colours that are wanted, and the profile to put with it."""
+    if wanted == "no" or image.mode != "RGB":
+        return image, None
+    own = profile_of(attributes)
+    standard = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    if own is None:
+        return image, standard.tobytes()
+    if wanted == "yes":
+        return image, own
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(own))
+        converted = ImageCms.profileToProfile(image, source, standard)
+    except (ImageCms.PyCMSError, OSError):
+        raise BadRequest(
+            "iccprofile: the profile in the instance cannot be read"
+        ) from None
+    return converted or image, standard.tobytes()
+
+
+def encoded(
+    image: Image.Image, kind: str, quality: int, profile: bytes | None = None
+) -> bytes:
+    """The picture as a file of this media type."""
+    out = io.BytesIO()
+    if kind == JPEG:
+        image.save(out, "JPEG", quality=quality, icc_profile=profile)
+    elif kind == PNG:
+        image.save(out, "PNG", compress_level=4, icc_profile=profile)
+    elif kind == GIF:
+        image.save(out, "GIF")
+    else:
+        image.save(out, "JPEG2000", irreversible=False)
+    return out.getvalue()
+
+
+def animated(images: Iterator[Image.Image], count: int, duration: list[int]) -> bytes:
+    """The pictures as one that moves; each is made when its turn comes."""
+    first = next(images)
+    if first.width * first.height * count > _MOST_PIXELS:
+        raise TooLarge(
+            f"an animation of {count} frames of this size is too large:"
+            " ask for a smaller viewport or for fewer frames"
+        )
+    out = io.BytesIO()
+    first.save(
+        out, "GIF", save_all=True, append_images=images, duration=duration, loop=0
+    )
+    return out.getvalue()
+
+
+def durations(attributes: Attributes, frames: list[int]) -> list[int]:
+    """How long each frame is shown, in milliseconds (PS3.3 C.7.6.5)."""
+    vector = numbers(attributes, "00181065")
+    time = number(attributes, "00181063")
+    rate = number(attributes, "00082144") or number(attributes, "00180040")
+    usual = time or (1000 / rate if rate else _USUAL)
+    times = [vector[frame % len(vector)] if vector else usual for frame in frames]
+    return [int(min(max(each, _SHORTEST), _LONGEST)) for each in times]

@@ -1,0 +1,240 @@
+"""Frames: the pixels of an instance, one by one (PS3.18 10.4.1.1.6).
+
+Frames of uncompressed little-endian files and compressed frames as they are stored go
+straight from the file to the network. All others are made in other processes, a few
+ahead of what the client has taken; the first is made before the answer begins, so that
+what cannot be made is refused with a status.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from gateway.archive import Archive, Instance, Piece
+from gateway.dicom import encoders
+from gateway.dicom.frames import check_number, native_run
+from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN, PixelLayout
+from gateway.dicomweb.frame_types import Wanted, as_stored, wanted, what_there_is
+from gateway.errors import BadRequest, NotAcceptable
+from gateway.imaging import Imaging
+from gateway.web.context import accept, gateway, public_root, uid
+from gateway.web.files import Section, send_file
+from gateway.web.replies import streaming
+from gateway.web.transmission import transmit
+from gateway.wire import multipart
+
+_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_LONGEST_NUMBER = 9
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """Frames that were asked for, found."""
+
+    held: Instance
+    layout: PixelLayout
+    numbers: Sequence[int]
+    wanted: Wanted
+    location: str  # of the frames, with a last slash
+
+    def head(self, boundary: str, number: int, size: int, *, first: bool) -> bytes:
+        """What stands before a frame."""
+        headers = (
+            ("Content-Type", self.wanted.content_type),
+            ("Content-Length", str(size)),
+            ("Content-Location", f"{self.location}{number}"),
+        )
+        return multipart.part_header(boundary, headers, first=first)
+
+
+async def retrieve(
+    request: web.Request, study: str, series: str, instance: str, frames: str = ""
+) -> web.StreamResponse:
+    """Frames of an instance in the order they are asked for, or all of them."""
+    parts = gateway(request)
+    pairs = zip((study, series, instance), _NAMES, strict=True)
+    asked = _numbers(unquote(frames)) if frames else []
+    held = await parts.archive.instance(*(uid(text, name) for text, name in pairs))
+    layout = await parts.imaging.layout(held)
+    numbers = asked or range(1, layout.number_of_frames + 1)
+    for number in numbers:
+        check_number(layout, number)
+    chosen = wanted(accept(request), layout, one=len(numbers) == 1)
+    if chosen is None:
+        raise NotAcceptable(what_there_is(layout))
+    location = (
+        f"{public_root(request)}studies/{study}/series/{series}"
+        f"/instances/{instance}/frames/"
+    )
+    found = _Frames(held, layout, numbers, chosen, location)
+    runs = await _runs(parts.imaging, found)
+    if runs is not None:
+        return await _stored(request, found, runs)
+    return await _made(request, found)
+
+
+def _numbers(text: str) -> list[int]:
+    """The numbers of a list, as they come."""
+    numbers = []
+    for part in text.split(","):
+        if not part.isdecimal() or not part.isascii() or len(part) > _LONGEST_NUMBER:
+            raise BadRequest(f"{part[:20]!r} is no number of a frame")
+        numbers.append(int(part))
+    if 0 in numbers:
+        raise BadRequest("frames are counted from 1")
+    return numbers
+
+
+# -- frames that are in the file ---------------------------------------------------------
+
+
+async def _runs(imaging: Imaging, found: _Frames) -> list[list[Piece]] | None:
+    """The bytes of each frame in the file; None if frames are to be made."""
+    layout = found.layout
+    target = found.wanted.transfer_syntax
+    if target != as_stored(layout.transfer_syntax):
+        return None
+    if layout.encapsulated:
+        return await imaging.stored_runs(found.held, found.numbers)
+    spans = [native_run(layout, number) for number in found.numbers]
+    return [
+        [Archive.file_range(found.held, span[0], span[0] + span[1])]
+        for span in spans
+        if span is not None
+    ] or None
+
+
+def _size(pieces: Sequence[Piece]) -> int:
+    return sum(
+        len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
+        for piece in pieces
+    )
+
+
+def _cut(pieces: Sequence[Piece], start: int, stop: int) -> list[Piece]:
+    """The bytes of the pieces from `start` up to `stop`."""
+    cut: list[Piece] = []
+    position = 0
+    for piece in pieces:
+        size = _size([piece])
+        low, high = max(start - position, 0), min(stop - position, size)
+        if low < high:
+            if isinstance(piece, bytes):
+                cut.append(piece[low:high])
+            else:
+                begin = piece.start
+                cut.append(type(piece)(piece.blob, begin + low, begin + high))
+        position += size
+    return cut
+
+
+async def _single(
+    request: web.Request, found: _Frames, pieces: Sequence[Piece]
+) -> web.StreamResponse:
+    number = found.numbers[0]
+    section = Section(
+        _size(pieces),
+        lambda start, stop: _cut(pieces, start, stop),
+        label=f"-{number}-{found.wanted.transfer_syntax}",
+    )
+    headers = {"Content-Location": f"{found.location}{number}"}
+    content_type = found.wanted.content_type
+    return await send_file(request, found.held, content_type, headers, section)
+
+
+async def _stored(
+    request: web.Request, found: _Frames, runs: list[list[Piece]]
+) -> web.StreamResponse:
+    if found.wanted.single:
+        return await _single(request, found, runs[0])
+    boundary = multipart.new_boundary()
+    pieces: list[Piece] = []
+    for number, run in zip(found.numbers, runs, strict=True):
+        pieces.append(found.head(boundary, number, _size(run), first=not pieces))
+        pieces += run
+    pieces.append(multipart.closing(boundary))
+    response = _response(found, boundary)
+    response.content_length = _size(pieces)
+    async with streaming(request, response) as body_wanted:
+        if body_wanted:
+            await transmit(request, response, gateway(request).archive, pieces)
+    return response
+
+
+def _response(found: _Frames, boundary: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Vary": "Accept, Authorization"})
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Content-Type"] = multipart.content_type(
+        found.wanted.media_type, boundary
+    )
+    return response
+
+
+# -- frames that are made ----------------------------------------------------------------
+
+
+async def _made(request: web.Request, found: _Frames) -> web.StreamResponse:
+    parts = gateway(request)
+    async with aclosing(_ahead(parts.imaging, found)) as frames:
+        first = await anext(frames)
+        if found.wanted.single:
+            return await _single(request, found, [first])
+        boundary = multipart.new_boundary()
+        response = _response(found, boundary)
+        if found.wanted.transfer_syntax == EXPLICIT_LITTLE_ENDIAN:
+            response.content_length = _length(found, boundary)
+        async with streaming(request, response) as body_wanted:
+            if body_wanted:
+                body = _body(found, boundary, first, frames)
+                await transmit(request, response, parts.archive, body)
+        return response
+
+
+def _length(found: _Frames, boundary: str) -> int:
+    """The length of an answer whose frames are not compressed."""
+    layout = found.layout
+    plain = encoders.decoded(layout) if layout.encapsulated else layout
+    size = -(-plain.frame_bits // 8)
+    total = len(multipart.closing(boundary)) + size * len(found.numbers)
+    for place, number in enumerate(found.numbers):
+        total += len(found.head(boundary, number, size, first=place == 0))
+    return total
+
+
+async def _body(
+    found: _Frames, boundary: str, frame: bytes, frames: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    for place, number in enumerate(found.numbers):
+        if place:
+            frame = await anext(frames)
+        yield found.head(boundary, number, len(frame), first=place == 0)
+        yield frame
+    yield multipart.closing(boundary)
+
+
+async def _ahead(imaging: Imaging, found: _Frames) -> AsyncGenerator[bytes, None]:
+    """The frames in turn, the next ones being made meanwhile."""
+    target = found.wanted.transfer_syntax
+    under_way: deque[asyncio.Task[bytes]] = deque()
+    numbers = iter(found.numbers)
+    try:
+        while True:
+            while len(under_way) < imaging.at_once:
+                number = next(numbers, None)
+                if number is None:
+                    break
+                work = imaging.frame(found.held, number, target)
+                under_way.append(asyncio.ensure_future(work))
+            if not under_way:
+                return
+            yield await under_way[0]
+            del under_way[0]
+    finally:
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)

@@ -1,0 +1,101 @@
+"""WADO-RS: the metadata of studies, series and instances (PS3.18 10.4.1.1.2).
+
+Whole headers by default. For a study or a series the settings may have the index answer
+alone, or with some tags that a few instances stand for; for one instance nothing is ever
+left out.
+"""
+
+from collections.abc import Callable
+from contextlib import aclosing
+
+import orjson
+from aiohttp import web
+
+from gateway.archive import Manner
+from gateway.dicom.dictionary import tag_of
+from gateway.dicom.hierarchy import Level
+from gateway.dicom.xml import to_xml
+from gateway.errors import NotAcceptable
+from gateway.web.conditional import etag, not_modified
+from gateway.web.context import accept, gateway, public_root, uid
+from gateway.web.replies import JSON, XML, json_array, xml_documents
+from gateway.wire.media import Offer, choose
+
+_OFFERS = (
+    Offer(JSON),
+    Offer("application/json"),
+    Offer("multipart/related", XML),
+)
+_REFERENCE = b'"BulkDataURI":"'
+_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+_Present = Callable[[str, str, str, bytes], bytes]
+
+
+async def metadata(
+    request: web.Request,
+    study: str,
+    series: str | None = None,
+    instance: str | None = None,
+) -> web.StreamResponse:
+    """Headers of a study, series or instance."""
+    pairs = zip((study, series, instance), _NAMES, strict=True)
+    uids = tuple(uid(text, name) for text, name in pairs if text is not None)
+    level = Level(len(uids))
+    offer = choose(accept(request), _OFFERS)
+    if offer is None:
+        raise NotAcceptable(
+            "here there is application/dicom+json,"
+            ' and multipart/related; type="application/dicom+xml"'
+        )
+    as_xml = offer.inner == XML
+    headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
+    manner = _manner(request, level)
+    state = await gateway(request).archive.state(level, *uids)
+    tag = etag(request, as_xml, manner, *state)
+    unchanged = not_modified(request, tag, headers) if state[0] else None
+    if unchanged is not None:
+        return unchanged
+    present = _presenter(public_root(request).encode(), as_xml=as_xml)
+    reply = xml_documents if as_xml else json_array
+    found = gateway(request).archive.headers(
+        level, *uids, present=present, manner=manner
+    )
+    async with aclosing(found) as texts:
+        return await reply(request, texts, headers)
+
+
+def _presenter(root: bytes, *, as_xml: bool) -> _Present:
+    def present(study: str, series: str, instance: str, header: bytes) -> bytes:
+        base = b"%sstudies/%s/series/%s/instances/%s/" % (
+            root,
+            study.encode(),
+            series.encode(),
+            instance.encode(),
+        )
+        # Only a key can look like this: within a text, quotes are escaped.
+        absolute = header.replace(_REFERENCE, _REFERENCE + base)
+        return to_xml(orjson.loads(absolute)) if as_xml else absolute
+
+    return present
+
+
+def _manner(request: web.Request, level: Level) -> Manner:
+    """What metadata of a level are made of; of one instance of all there is."""
+    settings = gateway(request).settings.dicom_web
+    mode, names = "Full", settings.series_metadata_extrapolated_tags
+    if level is Level.STUDY:
+        mode, names = (
+            settings.studies_metadata,
+            settings.studies_metadata_extrapolated_tags,
+        )
+    elif level is Level.SERIES:
+        mode = settings.series_metadata
+    if mode != "Full":
+        guessed = [tag for tag in map(tag_of, names) if tag]
+        extrapolated = tuple(guessed) if mode == "Extrapolate" else ()
+        return Manner(index_only=True, guessed=extrapolated)
+    return Manner(
+        values=settings.other_binary_mode != "BulkDataURI",
+        as_numbers=settings.other_binary_mode == "ArrayOfValues",
+    )

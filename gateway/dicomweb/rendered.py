@@ -1,0 +1,287 @@
+"""Pictures and thumbnails over WADO-RS (PS3.18 10.4.1.1.3 and 10.4.1.1.4).
+
+One image is answered as it is wanted: JPEG, PNG, GIF, JPEG 2000, by itself or as the only
+part of a multipart answer. Several images are parts of one answer; who takes nothing but
+a single picture is told so (406), as PS3.18 10.4.4 has it. A study or series gives one
+part for each instance with an image, in the order of their numbers; an instance gives one
+for each frame, and by itself its first frame, or all of them as a GIF that moves. A
+thumbnail is always one picture, of the image in the middle, with nothing written on it.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from http import HTTPStatus
+
+from aiohttp import web
+
+from gateway.archive import Instance
+from gateway.dicom.hierarchy import Level
+from gateway.dicom.pictures import GIF, KINDS
+from gateway.dicom.render_options import (
+    RenderOptions,
+    rendered_options,
+    thumbnail_of,
+)
+from gateway.dicom.subject import Kind
+from gateway.dicomweb import showing
+from gateway.dicomweb.showing import Shown
+from gateway.errors import BadRequest, NotFound
+from gateway.web.conditional import etag, not_modified
+from gateway.web.context import accept, gateway, public_root, uid
+from gateway.web.replies import MULTIPART, streaming
+from gateway.wire import multipart
+from gateway.wire.media import Offer
+
+_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+#: The box that a thumbnail fits into when the request names none.
+THUMBNAIL_SIDE = 256
+
+_SINGLES = tuple(Offer(kind) for kind in KINDS)
+_PARTS = tuple(Offer(MULTIPART, kind) for kind in KINDS)
+
+
+def _uids(*texts: str | None) -> tuple[str, ...]:
+    pairs = zip(texts, _NAMES, strict=False)
+    return tuple(uid(text, name) for text, name in pairs if text is not None)
+
+
+# -- rendered ----------------------------------------------------------------------------
+
+
+async def rendered(
+    request: web.Request,
+    study: str,
+    series: str | None = None,
+    instance: str | None = None,
+) -> web.StreamResponse:
+    """The pictures of a study, series or instance."""
+    uids = _uids(study, series, instance)
+    options = rendered_options(request.query)
+    archive = gateway(request).archive
+    if len(uids) < Level.INSTANCE:
+        return await _several(request, uids, options)
+    one = await showing.shown(archive, await archive.instance(*uids))
+    return await _instance(request, one, options)
+
+
+async def _instance(
+    request: web.Request, one: Shown, options: RenderOptions
+) -> web.StreamResponse:
+    if one.subject.kind is not Kind.IMAGE:
+        offer = showing.chosen(accept(request), showing.other_offers(one.subject))
+        return await showing.send_other(request, one, offer)
+    offer = showing.chosen(accept(request), _SINGLES + _PARTS)
+    every = range(1, one.subject.frames + 1)
+    if offer.kind == MULTIPART:
+        return await _frames(request, one, every, options, str(offer.inner))
+    numbers = every if offer.kind == GIF else [1]
+    return await showing.send_picture(request, one, numbers, options, offer.kind)
+
+
+async def frames(
+    request: web.Request, study: str, series: str, instance: str, frames: str
+) -> web.StreamResponse:
+    """The pictures of some frames of an instance."""
+    one, numbers = await _found_frames(request, (study, series, instance), frames)
+    options = rendered_options(request.query)
+    single = _SINGLES if len(numbers) == 1 else (Offer(GIF),)
+    parts = _PARTS if len(numbers) == 1 else ()
+    several = () if len(numbers) == 1 else _PARTS
+    offer = showing.chosen(accept(request), (*several, *single, *parts))
+    if offer.kind == MULTIPART:
+        return await _frames(request, one, numbers, options, str(offer.inner))
+    return await showing.send_picture(request, one, numbers, options, offer.kind)
+
+
+async def _found_frames(
+    request: web.Request, uids: Sequence[str], frames: str
+) -> tuple[Shown, list[int]]:
+    numbers = frame_numbers(frames)
+    archive = gateway(request).archive
+    held = await archive.instance(*_uids(*uids))
+    one = await showing.shown(archive, held)
+    if one.subject.kind is not Kind.IMAGE:
+        raise NotFound("this instance has no frames that can be shown")
+    if max(numbers) > one.subject.frames:
+        raise NotFound(
+            f"no frame {max(numbers)}: the instance has {one.subject.frames}"
+        )
+    return one, numbers
+
+
+def frame_numbers(text: str) -> list[int]:
+    """A list of frames, counting from 1; raises BadRequest."""
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) > showing.MOST_FRAMES:
+        raise BadRequest(f"more than {showing.MOST_FRAMES} frames")
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise BadRequest("frames are whole numbers from 1 on, with commas between them")
+    numbers = [int(part) for part in parts]
+    if min(numbers) < 1:
+        raise BadRequest("frames are counted from 1")
+    return numbers
+
+
+# -- several -----------------------------------------------------------------------------
+
+
+async def _several(
+    request: web.Request, uids: Sequence[str], options: RenderOptions
+) -> web.StreamResponse:
+    """The pictures of a study or series."""
+    archive = gateway(request).archive
+    instances, others = await showing.images(archive, Level(len(uids)), uids)
+    if len(instances) + others < 2:
+        only = await _only(request, uids, instances)
+        return await _instance(request, only, options)
+    if not instances:
+        raise NotFound("none of the images here can be decoded")
+    offer = showing.chosen(accept(request), _PARTS)
+    kind = str(offer.inner)
+    headers = showing.common_headers(request, options)
+    blobs = (instance.blob for instance in instances)
+    held = not_modified(request, etag(request, kind, *blobs), headers)
+    if held is not None:
+        return held
+    pictures = showing.pictures(gateway(request), instances, options, kind)
+    status = HTTPStatus.PARTIAL_CONTENT if others else HTTPStatus.OK
+    return await _multipart(request, _located(request, pictures), kind, headers, status)
+
+
+async def _only(
+    request: web.Request, uids: Sequence[str], images: Sequence[Instance]
+) -> Shown:
+    """The one instance that can be shown of a study or series."""
+    archive = gateway(request).archive
+    if images:
+        return await showing.shown(archive, images[0])
+    async with aclosing(archive.instances(Level(len(uids)), *uids)) as groups:
+        async for group in groups:
+            for instance in group:
+                one = await showing.shown(archive, instance)
+                if one.subject.kind is not Kind.NOTHING:
+                    return one
+    raise NotFound("there is no image here, no document and no report")
+
+
+async def _located(
+    request: web.Request, pictures: AsyncGenerator[tuple[Instance, bytes], None]
+) -> AsyncGenerator[tuple[str, bytes], None]:
+    async with aclosing(pictures):
+        async for instance, data in pictures:
+            yield f"{_address(request, instance)}/rendered", data
+
+
+async def _frames(
+    request: web.Request,
+    one: Shown,
+    numbers: Sequence[int],
+    options: RenderOptions,
+    kind: str,
+) -> web.StreamResponse:
+    """The pictures of some frames as parts of one answer."""
+    headers = showing.common_headers(request, options)
+    tag = etag(request, one.instance.blob, numbers, MULTIPART, kind)
+    held = not_modified(request, tag, headers)
+    if held is not None:
+        return held
+    address = _address(request, one.instance)
+
+    async def parts() -> AsyncGenerator[tuple[str, bytes], None]:
+        found = showing.pictures_of_frames(
+            gateway(request), one, numbers, options, kind
+        )
+        async with aclosing(found):
+            async for number, data in found:
+                yield f"{address}/frames/{number}/rendered", data
+
+    return await _multipart(request, parts(), kind, headers, HTTPStatus.OK)
+
+
+def _address(request: web.Request, instance: Instance) -> str:
+    return (
+        f"{public_root(request)}studies/{instance.study}/series/{instance.series}"
+        f"/instances/{instance.uid}"
+    )
+
+
+async def _multipart(
+    request: web.Request,
+    pictures: AsyncGenerator[tuple[str, bytes], None],
+    kind: str,
+    headers: dict[str, str],
+    status: HTTPStatus,
+) -> web.StreamResponse:
+    """One part for each picture; the first is made before anything is said."""
+    boundary = multipart.new_boundary()
+    async with aclosing(pictures):
+        location, data = await anext(pictures)
+        first = _part(boundary, location, kind, data, first=True)
+        response = web.StreamResponse(status=status, headers=headers)
+        response.headers["Content-Type"] = multipart.content_type(kind, boundary)
+        async with streaming(request, response) as wanted:
+            if wanted:
+                await response.write(first)
+                await _write_others(response, pictures, boundary, kind)
+        return response
+
+
+async def _write_others(
+    response: web.StreamResponse,
+    pictures: AsyncIterator[tuple[str, bytes]],
+    boundary: str,
+    kind: str,
+) -> None:
+    async for location, data in pictures:
+        await response.write(_part(boundary, location, kind, data, first=False))
+    await response.write(multipart.closing(boundary))
+
+
+def _part(
+    boundary: str, location: str, kind: str, data: bytes, *, first: bool
+) -> bytes:
+    headers = (
+        ("Content-Type", kind),
+        ("Content-Length", str(len(data))),
+        ("Content-Location", location),
+    )
+    return multipart.part_header(boundary, headers, first=first) + data
+
+
+# -- thumbnails --------------------------------------------------------------------------
+
+
+async def thumbnail(
+    request: web.Request,
+    study: str,
+    series: str | None = None,
+    instance: str | None = None,
+) -> web.StreamResponse:
+    """One small picture that stands for a study, series or instance."""
+    uids = _uids(study, series, instance)
+    options = thumbnail_of(rendered_options(request.query), THUMBNAIL_SIDE)
+    archive = gateway(request).archive
+    if len(uids) == Level.INSTANCE:
+        held = await archive.instance(*uids)
+    else:
+        found, _ = await showing.images(archive, Level(len(uids)), uids)
+        if not found:
+            raise NotFound("there is no image here that could stand for the rest")
+        held = found[len(found) // 2]
+    one = await showing.shown(archive, held)
+    if one.subject.kind is not Kind.IMAGE:
+        raise NotFound("this instance has no image to make a thumbnail of")
+    offer = showing.chosen(accept(request), _SINGLES)
+    number = [one.subject.representative]
+    return await showing.send_picture(request, one, number, options, offer.kind)
+
+
+async def frame_thumbnail(
+    request: web.Request, study: str, series: str, instance: str, frames: str
+) -> web.StreamResponse:
+    """One small picture of a frame, the first of those that are named."""
+    options = thumbnail_of(rendered_options(request.query), THUMBNAIL_SIDE)
+    one, numbers = await _found_frames(request, (study, series, instance), frames)
+    offer = showing.chosen(accept(request), _SINGLES)
+    return await showing.send_picture(request, one, numbers[:1], options, offer.kind)

@@ -1,0 +1,354 @@
+"""Pictures of instances, for WADO-RS and WADO-URI alike.
+
+What there is to see of an instance is found in its header; frames are read in a thread
+and made into pictures where the work keeps nobody waiting. Videos, documents and reports
+are given as they are or as text.
+"""
+
+import asyncio
+import base64
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import orjson
+from aiohttp import web
+
+from gateway.archive import Archive, Instance
+from gateway.dicom import report
+from gateway.dicom.codecs import can_decode
+from gateway.dicom.hierarchy import Attributes, Level
+from gateway.dicom.job import Job, needed, perform
+from gateway.dicom.pictures import GIF, JP2, JPEG, KINDS, PNG
+from gateway.dicom.render import attributes_of
+from gateway.dicom.render_options import RenderOptions
+from gateway.dicom.subject import DOCUMENT, Kind, Subject, subject_of
+from gateway.dicom.xml import to_xml
+from gateway.dicomweb import bulk
+from gateway.errors import NotAcceptable, NotFound, TooLarge
+from gateway.web.conditional import etag, not_modified
+from gateway.web.context import Gateway, gateway, public_root
+from gateway.web.files import Section, send_file
+from gateway.wire.media import MediaType, Offer, choose
+
+T = TypeVar("T")
+
+#: Frames that one picture, or one request, may name.
+MOST_FRAMES = 10_000
+
+#: Frames of an instance that are read and held at a time.
+_FRAMES_AT_A_TIME = 16
+
+_PIXEL_DATA = "7fe00010"
+_HTML, _PLAIN, _XML = "text/html", "text/plain", "text/xml"
+_TEXTS = (_HTML, _PLAIN, _XML)
+#: The media type as it is spelled, where that is not lower case.
+_SPELLED = {"video/h265": "video/H265"}
+_ALIASES = {"image/jpg": JPEG, "image/pjpeg": JPEG, "image/j2k": JP2}
+_UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
+
+__all__ = ["GIF", "JPEG", "KINDS", "PNG", "Shown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An instance, and what there is to see of it."""
+
+    instance: Instance
+    subject: Subject
+
+
+async def shown(archive: Archive, instance: Instance) -> Shown:
+    """What there is to see of an instance."""
+
+    def examine(header: bytes, places: dict[str, Any]) -> Subject:
+        return subject_of(orjson.loads(header), instance.transfer_syntax, places)
+
+    return Shown(instance, await archive.header(instance, examine))
+
+
+async def images(
+    archive: Archive, level: Level, uids: Sequence[str]
+) -> tuple[list[Instance], int]:
+    """The instances with an image that can be shown, in order; how many have another."""
+    held: dict[tuple[str, str, str], Instance] = {}
+    async with aclosing(archive.instances(level, *uids)) as groups:
+        async for group in groups:
+            held |= {(one.study, one.series, one.uid): one for one in group}
+
+    def is_image(study: str, series: str, uid: str, header: bytes) -> Any:
+        instance = held.get((study, series, uid))
+        return instance and (instance, _has_image(header, instance.transfer_syntax))
+
+    found: list[Instance] = []
+    others = 0
+    async with aclosing(archive.headers(level, *uids, present=is_image)) as told:
+        async for pairs in told:
+            for instance, can_be_shown in filter(None, pairs):
+                if can_be_shown:
+                    found.append(instance)
+                others += can_be_shown is False
+    return found, others
+
+
+def _has_image(header: bytes, transfer_syntax: str) -> bool | None:
+    """Whether there is an image that can be shown; None if there is none at all."""
+    if b'"7FE000' not in header:
+        return None
+    attributes: Attributes = orjson.loads(header)
+    places = {
+        tag.lower(): (0, 0)
+        for tag in attributes
+        if tag.startswith("7FE0") and "BulkDataURI" in attributes[tag]
+    }
+    subject = subject_of(attributes, transfer_syntax, places)
+    if subject.layout is None:
+        return None
+    return can_decode(subject.layout)
+
+
+# -- what can be given -------------------------------------------------------------------
+
+
+def without_aliases(ranges: Sequence[MediaType]) -> list[MediaType]:
+    """The media ranges, with the names that clients have for the usual types replaced."""
+    return [
+        MediaType(_ALIASES.get(r.kind, r.kind), r.parameters, (), r.q) for r in ranges
+    ]
+
+
+def chosen(ranges: Sequence[MediaType], offers: Sequence[Offer]) -> Offer:
+    """The offer to answer with; raises NotAcceptable with a list of them."""
+    offer = choose(without_aliases(ranges), offers)
+    if offer is None:
+        names = (
+            f'{offer.kind}; type="{offer.inner}"' if offer.inner else offer.kind
+            for offer in offers
+        )
+        raise NotAcceptable(f"here there is {', '.join(names)}")
+    return offer
+
+
+def other_offers(subject: Subject) -> list[Offer]:
+    """What can be given of an instance that is no image; raises NotFound if nothing."""
+    if subject.kind is Kind.REPORT:
+        return [Offer(kind) for kind in _TEXTS]
+    if not subject.media_type:
+        raise NotFound(
+            "there is nothing to be shown of this instance: it has no image,"
+            " no document and no report"
+        )
+    return [Offer(subject.media_type)]
+
+
+# -- pictures ----------------------------------------------------------------------------
+
+
+async def picture(
+    parts: Gateway,
+    one: Shown,
+    numbers: Sequence[int],
+    options: RenderOptions,
+    kind: str,
+) -> bytes:
+    """The picture of a frame, or of several as one that moves."""
+    return await _done(parts, one, await _job(parts, one, numbers, options, kind))
+
+
+async def pictures_of_frames(
+    parts: Gateway,
+    one: Shown,
+    numbers: Sequence[int],
+    options: RenderOptions,
+    kind: str,
+) -> AsyncGenerator[tuple[int, bytes], None]:
+    """The number and the picture of each frame; some are made ahead."""
+    for start in range(0, len(numbers), _FRAMES_AT_A_TIME):
+        some = numbers[start : start + _FRAMES_AT_A_TIME]
+        job = await _job(parts, one, some, options, kind)
+        works = [partial(_done, parts, one, each) for each in job.each()]
+        async with aclosing(_ahead(works, parts.imaging.at_once)) as made:
+            position = start
+            async for data in made:
+                yield numbers[position], data
+                position += 1
+
+
+async def pictures(
+    parts: Gateway,
+    instances: Sequence[Instance],
+    options: RenderOptions,
+    kind: str,
+) -> AsyncGenerator[tuple[Instance, bytes], None]:
+    """The picture of each image; of one with several frames, that stands for it."""
+
+    async def made(instance: Instance) -> tuple[Instance, bytes]:
+        one = await shown(parts.archive, instance)
+        number = [one.subject.representative]
+        return instance, await picture(parts, one, number, options, kind)
+
+    works = (partial(made, instance) for instance in instances)
+    async with aclosing(_ahead(works, parts.imaging.at_once)) as results:
+        async for result in results:
+            yield result
+
+
+async def _done(parts: Gateway, one: Shown, job: Job) -> bytes:
+    key = ("rendered", one.instance.blob, job.numbers, job.options, job.kind)
+    return await parts.imaging.once(key, perform, job)
+
+
+async def _job(
+    parts: Gateway,
+    one: Shown,
+    numbers: Sequence[int],
+    options: RenderOptions,
+    kind: str,
+) -> Job:
+    """All that pictures are made of but for what is read from the file."""
+    if len(numbers) > MOST_FRAMES:
+        raise TooLarge(f"more than {MOST_FRAMES} frames in one picture")
+
+    def prepare(
+        header: bytes, places: dict[str, Any]
+    ) -> tuple[list[Attributes], dict[str, Any]]:
+        attributes = attributes_of(orjson.loads(header), numbers, options)
+        return attributes, needed(attributes, places)
+
+    attributes, places = await parts.archive.header(one.instance, prepare)
+    source = await parts.imaging.source(one.instance)
+    return Job(source, tuple(numbers), attributes, places, options, kind)
+
+
+async def _ahead(
+    works: Iterable[Callable[[], Awaitable[T]]], count: int
+) -> AsyncGenerator[T, None]:
+    """The results in turn; so many more are under way while one is used."""
+    tasks: deque[asyncio.Future[T]] = deque()
+    try:
+        for work in works:
+            tasks.append(asyncio.ensure_future(work()))
+            if len(tasks) > count:
+                yield await tasks.popleft()
+        while tasks:
+            yield await tasks.popleft()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+# -- answers -----------------------------------------------------------------------------
+
+
+def common_headers(request: web.Request, options: RenderOptions) -> dict[str, str]:
+    """The headers of every answer with pictures."""
+    headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
+    if options.warnings:
+        root = public_root(request)
+        headers["Warning"] = ", ".join(
+            f"299 {root}: {text}" for text in options.warnings
+        )
+    return headers
+
+
+async def send_picture(
+    request: web.Request,
+    one: Shown,
+    numbers: Sequence[int],
+    options: RenderOptions,
+    kind: str,
+) -> web.StreamResponse:
+    """Answer with one picture, unless the client holds it already."""
+    headers = common_headers(request, options)
+    tag = etag(request, one.instance.blob, numbers, kind)
+    held = not_modified(request, tag, headers)
+    if held is not None:
+        return held
+    data = await picture(gateway(request), one, numbers, options, kind)
+    return web.Response(body=data, content_type=kind, headers=headers)
+
+
+async def send_other(
+    request: web.Request, one: Shown, offer: Offer
+) -> web.StreamResponse:
+    """Answer with a video, a document or a report."""
+    if one.subject.kind is Kind.REPORT:
+        return await _send_report(request, one.instance, offer.kind)
+    archive = gateway(request).archive
+    instance, subject = one.instance, one.subject
+    if subject.kind is Kind.VIDEO:
+        section = await bulk.joined(archive, instance, _PIXEL_DATA, None)
+    else:
+        section = await _document(archive, instance, subject.size)
+    headers = {
+        "Content-Disposition": f'inline; filename="{file_name(instance, offer.kind)}"',
+        "Content-Security-Policy": report.CONTENT_SECURITY_POLICY,
+    }
+    if offer.kind == "application/pdf":
+        del headers["Content-Security-Policy"]  # it would stop the browser's own viewer
+    media_type = _SPELLED.get(offer.kind, offer.kind)
+    return await send_file(request, instance, media_type, headers, section)
+
+
+def file_name(instance: Instance, kind: str) -> str:
+    """A safe name for what is saved."""
+    ending = {"application/dicom": "dcm", "video/mpeg": "mpg", "text/xml": "xml"}
+    name = _UNSAFE.sub("_", instance.uid)
+    return f"{name}.{ending.get(kind) or kind.split('/')[1]}"
+
+
+async def _document(archive: Archive, instance: Instance, size: int | None) -> Section:
+    """The document in an instance, from its header if it is short."""
+
+    def inline(header: bytes, places: dict[str, Any]) -> bytes | None:
+        found = orjson.loads(header).get(DOCUMENT, {}).get("InlineBinary")
+        return None if found is None else base64.b64decode(found)
+
+    data = await archive.header(instance, inline)
+    if data is None:
+        return await bulk.joined(archive, instance, DOCUMENT.lower(), size)
+    whole = data[:size]
+    return Section(
+        len(whole),
+        lambda start, stop: [whole[start:stop]],
+        label=f"-{DOCUMENT.lower()}",
+    )
+
+
+async def _send_report(
+    request: web.Request, instance: Instance, kind: str
+) -> web.StreamResponse:
+    headers = {
+        "Vary": "Accept, Authorization",
+        "Cache-Control": "private, no-cache",
+        "Content-Security-Policy": report.CONTENT_SECURITY_POLICY,
+    }
+    _check_charset(request)
+    held = not_modified(request, etag(request, instance.blob, kind), headers)
+    if held is not None:
+        return held
+
+    def text(header: bytes, places: dict[str, Any]) -> bytes:
+        attributes = orjson.loads(header)
+        if kind == _XML:
+            return to_xml(attributes)
+        written = report.as_html if kind == _HTML else report.as_text
+        return written(attributes).encode()
+
+    body = await gateway(request).archive.header(instance, text)
+    return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
+
+
+def _check_charset(request: web.Request) -> None:
+    """Raise NotAcceptable if text is wanted in other characters than ours."""
+    wanted = {
+        name.split(";")[0].strip().lower()
+        for name in request.query.get("charset", "").split(",")
+    } - {""}
+    if wanted and not wanted & {"utf-8", "utf8", "iso_ir 192", "iso-ir-192", "*"}:
+        raise NotAcceptable("charset: text is given in utf-8 here")

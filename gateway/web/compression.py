@@ -1,0 +1,87 @@
+"""Answers of text made smaller on their way, for clients that can read it (RFC 9110 8.4).
+
+Only gzip, which every client knows, and at its fastest level: on a network of a hospital
+a better one costs more than it saves. Compressing is done in threads.
+"""
+
+import zlib
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from gateway.errors import BadRequest
+from gateway.storage.threads import in_thread
+from gateway.web.context import gateway
+from gateway.web.cors import add_vary
+from gateway.wire.media import accepts_encoding
+
+#: Shorter answers are sent as they are (bytes).
+_WORTH_IT = 2048
+
+_LEVEL = 1
+_GZIP = 16 + zlib.MAX_WBITS
+_TEXTS = ("json", "xml", "text/")
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+def _is_text(response: web.StreamResponse) -> bool:
+    kind = response.headers.get("Content-Type", "").lower()
+    return any(text in kind for text in _TEXTS)
+
+
+def is_wanted(request: web.Request, response: web.StreamResponse) -> bool:
+    """Whether the answer is to be compressed; notes in it that this was a choice."""
+    if not gateway(request).settings.http_compression_enabled or not _is_text(response):
+        return False
+    if "Content-Encoding" in response.headers:
+        return False
+    add_vary(response, "Accept-Encoding")
+    header = request.headers.get("Accept-Encoding")
+    try:
+        return accepts_encoding(header, "gzip")
+    except BadRequest:
+        return False
+
+
+async def compress(request: web.Request, response: web.StreamResponse) -> None:
+    """Compress an answer that is complete and not sent yet."""
+    if not isinstance(response, web.Response) or response.prepared:
+        return
+    body = response.body
+    if not isinstance(body, bytes) or not is_wanted(request, response):
+        return
+    if len(body) >= _WORTH_IT:
+        response.body = await in_thread(lambda: _compressed(body))
+        response.headers["Content-Encoding"] = "gzip"
+
+
+def _compressed(text: bytes) -> bytes:
+    return zlib.compress(text, _LEVEL, _GZIP)
+
+
+class Writer:
+    """Writes a long answer piece by piece, compressed if that is wanted.
+
+    Made before the answer is prepared: it sets a header.
+    """
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        self._response = response
+        self._compressor = None
+        if is_wanted(request, response):
+            self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+            response.headers["Content-Encoding"] = "gzip"
+
+    async def write(self, text: bytes) -> None:
+        """Send the text."""
+        compressor = self._compressor
+        if compressor is not None:
+            text = await in_thread(lambda: compressor.compress(text))
+        if text:
+            await self._response.write(text)
+
+    async def end(self) -> None:
+        """Send what is still held back."""
+        if self._compressor is not None:
+            await self._response.write(self._compressor.flush())

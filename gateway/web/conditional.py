@@ -1,0 +1,40 @@
+"""Answers that a client may already hold (RFC 9110 13): weak tags of what is held.
+
+A tag says of what state of the archive an answer was made, and by what words it was asked
+for. It is weak: the same answer may come compressed or not.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from http import HTTPStatus
+
+from aiohttp import web
+
+from gateway.web.context import gateway, public_root
+
+_DIGEST = 12  # bytes
+
+
+def etag(request: web.Request, *state: object) -> str:
+    """The tag of an answer to this request, made of this state."""
+    digest = blake2b(digest_size=_DIGEST)
+    asked = (gateway(request).version, public_root(request), request.path_qs)
+    for part in (*asked, *state):
+        digest.update(str(part).encode(errors="surrogateescape") + b"\0")
+    return f'W/"{digest.hexdigest()}"'
+
+
+def not_modified(
+    request: web.Request, tag: str, headers: dict[str, str]
+) -> web.Response | None:
+    """The answer to a client that holds this already; otherwise None."""
+    headers["ETag"] = tag
+    if tag not in _listed(request.headers.getall("If-None-Match", [])):
+        return None
+    return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+
+
+def _listed(values: Sequence[str]) -> set[str]:
+    """The tags of a header; one compared as strong would not be found here."""
+    listed = {tag.strip() for value in values for tag in value.split(",")}
+    return {tag if tag.startswith("W/") else f"W/{tag}" for tag in listed}
