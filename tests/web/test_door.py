@@ -437,6 +437,34 @@ def test_a_gateway_with_a_certificate_speaks_tls_alone(tmp_path: Path) -> None:
             get(f"http://localhost:{server.port}/health")
 
 
+def test_a_client_without_a_trusted_certificate_is_shut_out_if_one_is_needed(
+    tmp_path: Path,
+) -> None:
+    made = certificate(tmp_path)
+    options = {
+        "SslEnabled": True,
+        "SslCertificate": str(made),
+        "SslVerifyPeers": True,
+        "SslTrustedClientCertificates": str(made),
+        "SslCiphersAccepted": ["ECDHE-ECDSA-AES256-GCM-SHA384"],
+    }
+    settings(tmp_path, options)
+    with announced(tmp_path) as server:
+        url = f"https://localhost:{server.port}/health"
+        stranger = ssl.create_default_context(cafile=str(made))
+        with pytest.raises(OSError, match=r"(?i)certificate|reset|closed|eof|alert"):
+            get(url, context=stranger)
+        known = ssl.create_default_context(cafile=str(made))
+        known.load_cert_chain(made)
+        assert get(url, context=known).status == 200
+        other = ssl.create_default_context(cafile=str(made))
+        other.load_cert_chain(made)
+        other.maximum_version = ssl.TLSVersion.TLSv1_2
+        other.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+        with pytest.raises(OSError, match=r"(?i)handshake|reset|closed|alert|eof"):
+            get(url, context=other)
+
+
 @pytest.mark.parametrize(
     ("content", "workers"), [(None, "1"), (b"", "1"), (b"nonsense", "2")]
 )
