@@ -1,5 +1,6 @@
 """The composition root: builds every part from the settings and puts them together."""
 
+import tempfile
 from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,6 +9,7 @@ from aiohttp import web
 from gateway.archive import Archive
 from gateway.config.settings import Settings
 from gateway.dicom.charsets import default_encodings
+from gateway.errors import BadConfiguration
 from gateway.imaging import Imaging
 from gateway.outcomes import Limits, Overwrite
 from gateway.routes import routes
@@ -32,6 +34,16 @@ def _installed_version() -> str:
 
 
 VERSION = _installed_version()
+
+
+def use_temporary_directory(settings: Settings) -> None:
+    """Let short-lived files lie where the settings say; raises BadConfiguration."""
+    folder = settings.temporary_directory
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise BadConfiguration(f"TemporaryDirectory {folder} is not a folder")
+    tempfile.tempdir = str(folder)
 
 
 def make_archive(settings: Settings) -> Archive:

@@ -16,10 +16,10 @@ from typing import TextIO
 
 import uvloop
 
-from gateway.app import make_archive
+from gateway.app import make_archive, use_temporary_directory
 from gateway.archive import Archive
 from gateway.config.settings import load
-from gateway.errors import GatewayError
+from gateway.errors import BadRequest, GatewayError
 from gateway.outcomes import Outcome, Stored
 from gateway.zips import store_zip
 
@@ -41,6 +41,7 @@ def import_paths(config_paths: Sequence[Path], paths: Sequence[Path]) -> int:
     """
     loaded = load(config_paths, os.environ)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    use_temporary_directory(loaded.settings)
     report = Report(sys.stderr)
     missing = [path for path in paths if not path.exists()]
     for path in missing:
@@ -48,8 +49,9 @@ def import_paths(config_paths: Sequence[Path], paths: Sequence[Path]) -> int:
 
     async def run() -> None:
         async with make_archive(loaded.settings) as archive:
-            await _import(archive, list(_files(paths)), report)
+            await _import(archive, files, report)
 
+    files = list(_files(paths))
     uvloop.run(run())
     report.close()
     print(report.summary())
@@ -148,6 +150,8 @@ async def _import(archive: Archive, files: list[Path], report: Report) -> None:
 
 
 async def _import_file(archive: Archive, path: Path, report: Report) -> None:
+    if await asyncio.to_thread(_is_special, path):
+        raise BadRequest("neither a file nor a folder")
     with await asyncio.to_thread(path.open, "rb") as file:
         if path.suffix.lower() == ".zip" or await asyncio.to_thread(_is_zip, path):
             number = 0
@@ -159,6 +163,11 @@ async def _import_file(archive: Archive, path: Path, report: Report) -> None:
             while chunk := await asyncio.to_thread(file.read, _STEP):
                 await receiver.write(chunk)
             report.count(str(path), await receiver.keep())
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a pipe or a device, which may have no end."""
+    return path.exists() and not path.is_file()
 
 
 def _is_zip(path: Path) -> bool:

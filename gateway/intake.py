@@ -183,18 +183,16 @@ class Intake:
     # -- is there room ---------------------------------------------------------------
 
     async def check_room(self, size: int) -> None:
-        """Raise StorageFull if that many more bytes would be too much.
+        """Raise StorageFull if the disk cannot take that many more bytes.
 
-        What the disk said a moment ago is believed.
+        What it said a moment ago is believed. The bound on what is held comes later,
+        for what is new alone: a request that is sent again must not fail by it.
         """
-        limits = self._limits
-        if not limits.storage_size:
-            age = time.monotonic() - self._measured
-            if not limits.free_space or (
-                age < _ROOM_SECONDS and self._free - size > 2 * limits.free_space
-            ):
-                return
-        await self._database.read(lambda session: self._check_room(session, size))
+        free_space = self._limits.free_space
+        age = time.monotonic() - self._measured
+        is_known = age < _ROOM_SECONDS and self._free - size > 2 * free_space
+        if free_space and not is_known:
+            await asyncio.to_thread(self.check_disk, size)
 
     def _check_room(self, session: Session, size: int) -> None:
         limits = self._limits
@@ -202,9 +200,13 @@ class Intake:
             held = self._index.size(session)
             if held + size > limits.storage_size:
                 raise StorageFull("MaximumStorageSize is reached")
-        if limits.free_space:
+        self.check_disk(size)
+
+    def check_disk(self, size: int) -> None:
+        """Raise StorageFull if so many bytes more would leave too little free space."""
+        if self._limits.free_space:
             self._free, self._measured = self.blobs.free_space(), time.monotonic()
-            if self._free - size < limits.free_space:
+            if self._free - size < self._limits.free_space:
                 raise StorageFull("too little free space is left on the disk")
 
     # -- durable, indexed, in place --------------------------------------------------
@@ -289,6 +291,7 @@ class Receiver:
             self._intake.memory -= freed
 
     def _append(self, buffers: list[bytes | memoryview]) -> None:
+        self._intake.check_disk(sum(map(len, buffers)))
         if self._incoming is None:
             self._incoming = self._intake.blobs.incoming()
         self._incoming.append(buffers)

@@ -18,10 +18,11 @@ from typing import NoReturn
 import uvloop
 from aiohttp import web
 
-from gateway.app import VERSION, build, make_archive
+from gateway.app import VERSION, build, make_archive, use_temporary_directory
 from gateway.config.settings import Settings, load
 from gateway.errors import BadConfiguration
 from gateway.web.grace import Requests
+from gateway.web.tls import server_context
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +43,6 @@ _SHORT_LIFE = 5.0
 _STOP = (signal.SIGINT, signal.SIGTERM)
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # no IPv6, in practice
 _LOOPBACK = ("127.0.0.1", "::1")
-_TLS = {
-    0: ssl.TLSVersion.TLSv1,
-    1: ssl.TLSVersion.TLSv1,
-    2: ssl.TLSVersion.TLSv1,
-    3: ssl.TLSVersion.TLSv1_1,
-    4: ssl.TLSVersion.TLSv1_2,
-    5: ssl.TLSVersion.TLSv1_3,
-}
 
 
 def serve(
@@ -63,6 +56,7 @@ def serve(
     settings = loaded.settings
     _start_log(settings)
     _allow_descriptors()
+    use_temporary_directory(settings)
     for warning in loaded.warnings:
         log.warning("%s", warning)
     count = settings.workers if workers is None else workers
@@ -189,18 +183,6 @@ class _Announcement:
             print(self._text, file=sys.stderr, flush=True)
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if not settings.ssl_enabled:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = _TLS[settings.ssl_minimum_protocol_version]
-    try:
-        context.load_cert_chain(settings.ssl_certificate)
-    except (OSError, ssl.SSLError) as error:
-        raise BadConfiguration(f"SslCertificate cannot be used: {error}") from error
-    return context
-
-
 # -- one process -------------------------------------------------------------------------
 
 
@@ -211,7 +193,7 @@ def _work(
     parent: int | None = None,
 ) -> int:
     """Serve in this process until told to stop, or until `parent`, a pipe, ends."""
-    tls = _tls(settings)
+    tls = server_context(settings)
     uvloop.run(_serve(settings, sockets, tls, announcement, parent))
     return 0
 
@@ -273,7 +255,7 @@ def _look_after(
 ) -> int:
     """Start the workers, start again those that fall, end them all when told to."""
     # What cannot be used, a certificate or an archive, is told once, here.
-    _tls(settings)
+    server_context(settings)
     asyncio.run(_try_archive(settings))
     workers = _Workers(settings, sockets, announcement)
     for number in _STOP:

@@ -93,7 +93,7 @@ TABLE = (
     # What is kept, and where
     Option("StorageDirectory", Place(), "OrthancStorage", NOW, "folder of the files"),
     Option("IndexDirectory", Place(), None, NOW, "folder of the index"),
-    Option("TemporaryDirectory", Place(), None, LATER, "folder of short-lived files"),
+    Option("TemporaryDirectory", Place(), None, NOW, "folder of short-lived files"),
     Option("MaximumStorageSize", Whole(), 0, NOW, "room for all files, in MB"),
     Option(
         "MaximumStorageMode",
@@ -177,13 +177,13 @@ TABLE = (
         "SslCertificate", Place(), "certificate.pem", NOW, "certificate with its key"
     ),
     Option("SslMinimumProtocolVersion", Whole(0, 5), 4, NOW, "oldest protocol of TLS"),
-    Option("SslCiphersAccepted", TextList(), None, LATER, "ciphers of TLS"),
-    Option("SslVerifyPeers", Flag(), False, LATER, "clients need a certificate"),
+    Option("SslCiphersAccepted", TextList(), None, NOW, "ciphers of TLS"),
+    Option("SslVerifyPeers", Flag(), False, NOW, "clients need a certificate"),
     Option(
         "SslTrustedClientCertificates",
         Place(),
         "trustedClientCertificates.pem",
-        LATER,
+        NOW,
         "whose certificates of clients are accepted",
     ),
     # Requests to others

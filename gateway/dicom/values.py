@@ -40,7 +40,10 @@ NUMBERS = {
 
 
 def text_element(vr: str, value: bytes, encodings: Encodings) -> Element:
-    """Text of one or more values, split at backslashes once decoded."""
+    """Text of one or more values, split at backslashes once decoded.
+
+    Blanks before a value stay, as in Orthanc, whose identifiers count them.
+    """
     text = decode(value, encodings)
     if "\\" in text:
         values = [part.rstrip(_PADDING) or None for part in text.split("\\")]
@@ -52,16 +55,6 @@ def text_element(vr: str, value: bytes, encodings: Encodings) -> Element:
 def long_text_element(vr: str, value: bytes, encodings: Encodings) -> Element:
     """Text of a single value in which a backslash is a character (LT, ST, UT, UR)."""
     text = decode(value, encodings).rstrip(_PADDING)
-    return {"vr": vr, "Value": [text]} if text else {"vr": vr}
-
-
-def padded_text_element(vr: str, value: bytes, encodings: Encodings) -> Element:
-    """Text whose leading blanks mean nothing either: AE, CS, DA, LO, SH, TM, ... ."""
-    text = decode(value, encodings)
-    if "\\" in text:
-        values = [part.strip(_PADDING) or None for part in text.split("\\")]
-        return {"vr": vr, "Value": values}
-    text = text.strip(_PADDING)
     return {"vr": vr, "Value": [text]} if text else {"vr": vr}
 
 
@@ -127,9 +120,8 @@ def _numeric_text(
 
 CONVERTERS: dict[str, Callable[[str, bytes, Encodings], Element]] = {
     **dict.fromkeys(
-        ("AE", "AS", "CS", "DA", "DT", "TM", "LO", "SH"), padded_text_element
+        ("AE", "AS", "CS", "DA", "DT", "TM", "LO", "SH", "UC", "UI"), text_element
     ),
-    **dict.fromkeys(("UC", "UI"), text_element),
     **dict.fromkeys(("LT", "ST", "UT", "UR"), long_text_element),
     "PN": name_element,
     "IS": _numeric_text(_integer),

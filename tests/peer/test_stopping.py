@@ -98,8 +98,9 @@ def test_a_client_that_stalls_keeps_the_server_no_longer_than_its_grace(
     assert "Traceback" not in server.log()
 
 
-@each_count
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("workers", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT)]
+)
 def test_clients_that_only_wait_keep_nobody(
     server: Server, number: signal.Signals
 ) -> None:
@@ -168,15 +169,14 @@ def newer(folder: Path) -> dict[str, Any]:
     return {}
 
 
-@each_count
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("workers", "spoil", "said"),
     [
-        (no_folder, "storage"),
-        (read_only, "/sys"),
-        (no_database, "gateway.db: file is not a database"),
-        (damaged, "gateway.db: database disk image is malformed"),
-        (newer, "schema version 999"),
+        (1, no_folder, "storage"),
+        (1, read_only, "/sys"),
+        (1, no_database, "gateway.db: file is not a database"),
+        (2, damaged, "gateway.db: database disk image is malformed"),
+        (1, newer, "schema version 999"),
     ],
 )
 def test_an_archive_that_cannot_be_used_is_told_in_one_line_and_exit_code_2(

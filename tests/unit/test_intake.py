@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from gateway import commit
 from gateway import intake as module
 from gateway.archive import Archive
 from gateway.dicom.hierarchy import Level
@@ -274,7 +275,8 @@ async def test_an_instance_whose_sender_was_cancelled_late_is_stored_whole(
 
     monkeypatch.setattr(DiskBlobs, "settle", wait_then_settle)
     task = asyncio.create_task(store(archive, file(1)))
-    await committing.wait()
+    async with asyncio.timeout(10):
+        await committing.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -490,6 +492,82 @@ async def test_what_a_spoilt_group_knew_of_its_others_is_still_true(
     assert outcomes[0].already_there
     assert await read(archive, 1) == file(1)
     place.check()
+
+
+async def test_a_large_one_that_is_found_held_late_is_a_success_in_a_spoilt_group(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is gone when the group is tried again, one by one."""
+    archive = await place.open()
+    await store(archive, file(1, LARGE))
+    add = Index.add
+
+    def poisoned(index: Index, session: Any, entries: Any) -> Any:
+        if any(entry.uids.instance == "1.2.4.5" for entry, *_ in entries):
+            raise sqlite3.IntegrityError("poison")
+        return add(index, session, entries)
+
+    monkeypatch.setattr(Index, "add", poisoned)
+    monkeypatch.setattr(module, "held_already", lambda *arguments: None)
+    group_before = DiskBlobs.settle
+    entered, enough = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait_once(blobs: DiskBlobs) -> None:
+        if not entered.is_set():
+            loop.call_soon_threadsafe(entered.set)
+            asyncio.run_coroutine_threadsafe(enough.wait(), loop).result(10)
+        group_before(blobs)
+
+    monkeypatch.setattr(DiskBlobs, "settle", wait_once)
+    first = asyncio.create_task(store(archive, file(9)))
+    async with asyncio.timeout(10):
+        await entered.wait()
+    contents = [file(1, LARGE), file(5)]  # these two wait for the same group
+    others = [asyncio.create_task(store(archive, content)) for content in contents]
+    async with asyncio.timeout(10):
+        while len(archive._intake._committing._waiting) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    enough.set()
+    held, poison = await asyncio.gather(*others)
+    assert isinstance(await first, Stored)
+    assert isinstance(held, Stored)
+    assert held.already_there
+    assert isinstance(poison, Refused)
+    place.check()
+
+
+@pytest.mark.parametrize("overwrite", [Overwrite.NEVER, Overwrite.ALWAYS])
+async def test_what_is_held_and_goes_away_while_it_is_compared_is_no_obstacle(
+    place: Place, monkeypatch: pytest.MonkeyPatch, overwrite: Overwrite
+) -> None:
+    archive = await place.open(overwrite=overwrite)
+    await store(archive, file(1))
+    compare = commit.same_bytes
+    gone = False
+
+    def go_away(*arguments: Any) -> bool:
+        nonlocal gone
+        if not gone:
+            gone = True
+            if overwrite is Overwrite.NEVER:
+                # Its transaction comes before ours: another process has done it.
+                asyncio.run(elsewhere(place.folder))
+            raise NotFound
+        return compare(*arguments)
+
+    monkeypatch.setattr(commit, "same_bytes", go_away)
+    again = await store(archive, file(1))
+    assert isinstance(again, Stored)
+    assert not again.already_there
+    assert await read(archive, 1) == file(1)
+    place.check()
+
+
+async def elsewhere(folder: Path) -> None:
+    """Delete the study as another process would."""
+    async with Archive(folder, folder) as other:
+        await other.delete(Level.STUDY, STUDY)
 
 
 @each_size

@@ -662,11 +662,11 @@ async def test_every_image_of_pydicom_is_shown(client: Any, name: str) -> None:
         warnings.simplefilter("ignore")
         data = pydicom.dcmread(path)
         values = _decoded(data)
-    if values is None:
-        pytest.skip("pydicom does not decode it either")
     await store(client, file)
     address = f"{instance_path(file)}/rendered"
     response, answer = await get(client, address, "image/png")
+    if values is None and response.status == 406:
+        pytest.skip("pydicom does not decode it either")
     assert response.status == 200, answer
     found = pixels(answer)
     high, wide = data.Rows, data.Columns
@@ -675,7 +675,7 @@ async def test_every_image_of_pydicom_is_shown(client: Any, name: str) -> None:
         ratio = float(spacing[0]) / float(spacing[1])
         high, wide = round(high * max(ratio, 1)), round(wide * max(1 / ratio, 1))
     assert found.shape[:2] == (high, wide)
-    expected = _expected(data, values)
+    expected = None if values is None else _expected(data, values)
     if expected is not None and expected.shape == found.shape:
         np.testing.assert_array_equal(found, expected)
     for resource in ("rendered", "thumbnail"):

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import threading
 import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import AsyncIterator
@@ -172,7 +173,8 @@ async def test_every_file_comes_back_byte_for_byte(client: Any) -> None:
 async def test_two_thousand_small_parts_in_one_request(
     client: Any, tmp_path: Path
 ) -> None:
-    files = [dicom_file() for _ in range(2000)]
+    made = named("1.2.777000")  # encoding each of them would take most of the time
+    files = [made.replace(b"777000", b"%d" % n) for n in range(777000, 779000)]
     answer = await told(await post(client, multipart(*files)), 200)
     assert len(items(answer, REFERENCED)) == 2000
     assert len(kept(tmp_path)) == 2000
@@ -709,6 +711,29 @@ async def test_a_client_that_hangs_up_at_once_leaves_nothing_or_whole_parts(
     assert await held(client) == ["1.1"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (
+            {"Content_Length": "5"},
+            chunk(multipart(named("1.1"))) + LAST_CHUNK,
+        ),
+        ({}, b"zz\r\n" + multipart(named("1.1")) + LAST_CHUNK),
+        ({}, b"-1\r\n" + multipart(named("1.1")) + LAST_CHUNK),
+    ],
+    ids=["two lengths", "no number", "a negative number"],
+)
+async def test_a_body_framed_in_two_ways_or_none_is_a_bad_request(
+    client: Any, headers: dict[str, str], body: bytes
+) -> None:
+    given = {"Content_Type": content_type(), "Transfer_Encoding": "chunked", **headers}
+    async with connected(client) as connection:
+        await connection.send(head("POST", STUDIES, **given) + body)
+        assert (await connection.answer()).status == 400
+        assert await connection.ended()
+    assert await held(client) == []
+
+
 # -- wrong types -------------------------------------------------------------------------
 
 
@@ -873,15 +898,18 @@ async def test_what_does_not_fit_any_more_is_refused_for_that_reason(
     assert of_items(answer, FAILED, INSTANCE) == ["1.2"]
     assert reasons(answer, FAILED) == [OUT_OF_RESOURCES]
     assert under_way(tmp_path) == []
-    alone = await told(await chunked(client, multipart(too_much)), 507)
+    alone = await told(await post(client, multipart(too_much)), 507)
     assert reasons(alone, FAILED) == [OUT_OF_RESOURCES]
+    again = await told(await post(client, multipart(fits, fits, fits)), 200)
+    assert of_items(again, REFERENCED, INSTANCE) == ["1.1"] * 3
     assert len(kept(tmp_path)) == 2
 
 
 async def test_a_length_for_which_there_is_no_room_is_turned_down_unread(
-    start: Any,
+    start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = await start(MaximumStorageSize=1, MaximumStorageMode="Reject")
+    monkeypatch.setattr(blobs.DiskBlobs, "free_space", lambda self: 11 * MIB)
+    client = await start(MinimumFreeSpaceMB=10)
     async with connected(client) as connection:
         await connection.send(
             head(
@@ -910,11 +938,30 @@ async def test_a_disk_that_must_stay_free_is_left_alone(
     assert kept(tmp_path) == under_way(tmp_path) == []
 
 
+async def test_a_disk_that_must_stay_free_is_not_filled_by_what_still_comes(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await start(MinimumFreeSpaceMB=10)
+    answers = [100 * MIB, 100 * MIB, 12 * MIB, 11 * MIB - 1]
+
+    def free_space(self: Any) -> int:
+        return answers.pop(0) if answers else 100 * MIB
+
+    monkeypatch.setattr(blobs.DiskBlobs, "free_space", free_space)
+    body = multipart(bytes(8 * MIB), named("1.1"))
+    answer = await told(await chunked(client, body), 202)
+    assert reasons(answer, OTHER_FAILURES) == [OUT_OF_RESOURCES]
+    assert of_items(answer, REFERENCED, INSTANCE) == ["1.1"]
+    assert answers == []
+    assert under_way(tmp_path) == []
+
+
 class FullDisk:
     """A disk that takes so many writes, then none."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
         self.left = 10**9
+        self.failed = threading.Event()
         self._error = error
         self._real = os.writev
         monkeypatch.setattr(blobs.os, "writev", self)
@@ -922,6 +969,7 @@ class FullDisk:
     def __call__(self, descriptor: int, buffers: Any) -> int:
         self.left -= 1
         if self.left < 0:
+            self.failed.set()
             raise OSError(self._error, os.strerror(self._error))
         return self._real(descriptor, buffers)
 
@@ -951,8 +999,7 @@ async def test_a_disk_that_fails_costs_the_part_that_it_fails_and_no_other(
         await until_held(client, 2)
         disk.left = 1
         yield image(2048, 1024)
-        while disk.left >= 0:
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(disk.failed.wait, 10)
         disk.left = 10**9
         yield b"\r\n" + multipart(named("1.3"))
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import AsyncIterator
@@ -14,12 +15,16 @@ from typing import Any
 
 import pytest
 from aiohttp import FormData
+from aiohttp.test_utils import TestClient
 
+from gateway.app import use_temporary_directory
 from gateway.dicom.hierarchy import orthanc_id
+from gateway.errors import BadConfiguration
 from gateway.orthanc import instances
 from tests.clients import store
 from tests.connection import connected, head
 from tests.factories import dicom_file, image
+from tests.settings import settings
 
 MIB = 1024 * 1024
 ERROR_KEYS = {
@@ -126,7 +131,7 @@ def test_identifiers_are_those_of_orthanc(
     [
         ("ISO_IR 100", "é", "é"),
         ("ISO_IR 192", "é", "é"),
-        ("ISO_IR 100", " A B ", " A B"),
+        ("ISO_IR 100", "A B ", "A B"),
         ("ISO_IR 144", "Ж", "Ж"),
         ("ISO_IR 192", "", ""),
     ],
@@ -316,7 +321,7 @@ async def test_a_form_without_a_boundary_is_a_bad_request(client: Any) -> None:
 async def test_the_dicom_files_of_a_zip_are_stored_and_others_passed_over(
     client: Any, tmp_path: Path, compression: int
 ) -> None:
-    files = [dicom_file(), image(1024, 1024), dicom_file()]
+    files = [dicom_file(), image(512, 512), dicom_file()]
     container = zipped(
         {
             "IMAGES/A/1": files[0],
@@ -678,3 +683,26 @@ async def test_health_is_told(client: Any) -> None:
     response = await client.get("/health")
     assert response.status == 200
     assert json.loads(await response.read()) == {"Status": "ok"}
+
+
+def test_a_zip_is_spooled_where_the_settings_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", tempfile.gettempdir())
+    made = settings(tmp_path, {"TemporaryDirectory": str(spool)})
+    use_temporary_directory(made)
+    assert tempfile.gettempdir() == str(spool)
+    missing = settings(tmp_path, {"TemporaryDirectory": str(tmp_path / "none")})
+    with pytest.raises(BadConfiguration, match="TemporaryDirectory"):
+        use_temporary_directory(missing)
+
+
+async def test_blanks_before_a_patient_id_count_in_its_identifier(
+    client: TestClient[Any, Any],
+) -> None:
+    response = await client.post("/instances", data=dicom_file(PatientID=" A B "))
+    stored = await response.json()
+    expected = "cb242e07-ef0fbae9-0dc28830-505f8e0c-c2a32970"
+    assert stored["ParentPatient"] == expected

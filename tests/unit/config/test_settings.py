@@ -378,14 +378,13 @@ def test_options_that_are_set_without_effect_are_named_in_one_warning(
 ) -> None:
     loaded = configure(
         {"ServersInDatabase": True, "EnableMetadataCache": True},
-        SslVerifyPeers=True,
+        ConcurrentJobs=7,
         HttpTimeout=60,
-        TemporaryDirectory="/tmp",
         HttpsCACertificates="",
     )
     assert loaded.warnings == (
         "options that are set, but have no effect yet: "
-        '"TemporaryDirectory", "SslVerifyPeers", "DicomWeb.ServersInDatabase"',
+        '"ConcurrentJobs", "DicomWeb.ServersInDatabase"',
     )
 
 

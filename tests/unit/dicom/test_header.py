@@ -707,7 +707,7 @@ def test_a_backslash_is_a_character_in_long_text_and_parts_short_text():
     )
     assert found["00204000"]["Value"] == [" a\\b"]
     assert found["00081190"]["Value"] == ["http://a\\b"]
-    assert found["00081030"]["Value"] == ["a", "b"]
+    assert found["00081030"]["Value"] == [" a", " b"]
 
 
 @pytest.mark.parametrize("vr", [b"OB", b"UN", b"OW"])

@@ -308,6 +308,42 @@ class DatabaseContract(ABC):
         for seen in await asyncio.gather(*[database.read(count) for _ in range(50)]):
             assert seen == 0
 
+    async def test_a_cancelled_reading_ends_before_whoever_asked_goes_on(
+        self, database: Database
+    ) -> None:
+        """Work may use a file that its owner is about to close."""
+        started, enough, ended = threading.Event(), threading.Event(), []
+
+        def work(session: Session) -> None:
+            started.set()
+            assert enough.wait(10)
+            ended.append(count(session))
+
+        task = asyncio.create_task(database.read(work))
+        assert await asyncio.to_thread(started.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        enough.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [0]
+
+    async def test_a_reading_that_is_left_while_iterating_holds_nothing_back(
+        self, database: Database
+    ) -> None:
+        await database.write(lambda session: fill(session, 2 * STREAM_ROWS))
+        held: list[Any] = []
+
+        def work(session: Session) -> None:
+            held.append(session.iterate(SELECT))
+            next(held[-1])
+
+        await asyncio.gather(*[database.read(work) for _ in range(READERS)])
+        await database.write(lambda session: session.execute(DELETE))
+        for seen in await asyncio.gather(*[database.read(count) for _ in range(20)]):
+            assert seen == 0
+
     async def test_tasks_cancelled_at_any_moment_leave_the_database_usable(
         self, database: Database
     ) -> None:

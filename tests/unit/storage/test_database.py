@@ -63,6 +63,18 @@ class TestSqlite(DatabaseContract):
         assert await database.write(work) == ["wal", full, 1]
         assert await database.read(work) == ["wal", full, 1]
 
+    async def test_a_kept_connection_that_another_thread_took_is_no_fault(
+        self, database: SqliteDatabase
+    ) -> None:
+        class Taken(list[Any]):
+            def pop(self, *place: Any) -> Any:
+                super().pop().close()
+                raise IndexError
+
+        await database.read(count)
+        database._idle = Taken(database._idle)
+        assert await database.read(count) == 0
+
     # -- several processes -------------------------------------------------------------
 
     async def test_writers_of_several_processes_lose_nothing(

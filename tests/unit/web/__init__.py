@@ -1,0 +1,1 @@
+"""Tests of what every handler stands on, without a server."""
