@@ -66,6 +66,7 @@ _ORTHANC_READ = (
     Route("GET", "/instances/{orthanc_id}/file", instances.file),
     Route("GET", "/health", system.health, open_to_all=True),
     Route("GET", "/openapi.json", capabilities.describe),
+    Route("GET", "/", capabilities.describe),
     Route("OPTIONS", "/", capabilities.describe),
 )
 

@@ -133,7 +133,8 @@ async def store_all(client: TestClient[Any, Any], files: dict[str, bytes]) -> To
 
 
 async def fetch(client: TestClient[Any, Any], path: str) -> bytes:
-    async with client.get(path, headers={"Accept": "application/dicom; transfer-syntax=*"}) as answer:
+    accept = {"Accept": "application/dicom; transfer-syntax=*"}
+    async with client.get(path, headers=accept) as answer:
         assert answer.status == 200
         return await answer.read()
 

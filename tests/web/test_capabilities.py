@@ -1,6 +1,7 @@
 """Retrieve Capabilities: the description is there, complete, and true (PS3.18 8.9)."""
 
 import asyncio
+import json
 import re
 import warnings
 from typing import Any
@@ -238,3 +239,13 @@ def _ask(server: str) -> None:
             warnings.simplefilter("ignore")
             run()
     assert asked > 100
+
+
+async def test_the_top_and_the_root_describe_the_server(client):
+    for path in ("/", "/dicom-web", "/dicom-web/"):
+        for method in ("GET", "OPTIONS"):
+            response = await client.request(method, path)
+            assert response.status == 200, (method, path)
+            described = json.loads(await response.read())
+            assert described["openapi"].startswith("3.1")
+            assert any("/studies" in path for path in described["paths"])

@@ -290,9 +290,6 @@ async def test_slashes_and_percent_signs_do_not_matter(client: Any, path: str) -
 @pytest.mark.parametrize(
     "path",
     [
-        "/dicom-web",
-        "/dicom-web/",
-        "/",
         "/Dicom-Web/studies",
         "/dicom-web/STUDIES",
         "/dicom-web%2Fstudies",
