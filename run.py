@@ -32,7 +32,8 @@ LOG = VENV / "setup.log"
 LOCK = VENV / ".lock"
 CONSTRAINTS = HERE / "conf" / "constraints.txt"
 WATCHED = (HERE / "setup.cfg", HERE / "pyproject.toml", CONSTRAINTS)
-TEST_EXTRAS = ("lint", "test")
+SERVE_EXTRAS = ("codecs",)
+TEST_EXTRAS = ("codecs", "lint", "test")
 
 
 class SetupError(Exception):
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
     )
     if {"-h", "--help"} & set(arguments):
         return start(sys.executable, arguments)  # help is standard-library code too
-    extras = TEST_EXTRAS if arguments[:1] == ["test"] else ()
+    extras = TEST_EXTRAS if arguments[:1] == ["test"] else SERVE_EXTRAS
     try:
         python = environment(extras)
     except SetupError as failure:
@@ -211,7 +212,7 @@ def install(extras: tuple[str, ...]) -> None:
         make_venv()
     else:
         say("Renewing .venv: what it should hold has changed.")
-    say("  fetching packages" + (", with those for the tests" if extras else ""))
+    say("  fetching packages" + (", with those for the tests" if "test" in extras else ""))
     target = str(HERE) + ("[{}]".format(",".join(extras)) if extras else "")
     try:
         pip("install", "--constraint", str(CONSTRAINTS), "--editable", target)

@@ -181,7 +181,7 @@ class TestSetUp:
         run.environment(())
         steps.commands.clear()
         run.environment(run.TEST_EXTRAS)
-        assert steps.commands[-1][-1] == f"{run.HERE}[lint,test]"
+        assert steps.commands[-1][-1] == f"{run.HERE}[codecs,lint,test]"
         assert steps.kinds == ["pip"]
 
     def test_serving_after_tests_installs_nothing(
@@ -198,7 +198,7 @@ class TestSetUp:
         run.environment(run.TEST_EXTRAS)
         (run.HERE / "setup.cfg").write_text("[metadata]\n")
         run.environment(())
-        assert steps.commands[-1][-1].endswith("[lint,test]")
+        assert steps.commands[-1][-1].endswith("[codecs,lint,test]")
         assert run.is_ready(run.TEST_EXTRAS)
 
     def test_a_half_made_environment_is_made_anew(
@@ -431,13 +431,13 @@ class TestStart:
         run.main([])
         assert os.environ["PYTHONPATH"] == f"{run.HERE}:/elsewhere"
 
-    def test_only_tests_bring_the_extras(
+    def test_only_tests_bring_what_tests_need(
         self, run: ModuleType, steps: Steps, started: list[list[str]]
     ) -> None:
         run.main(["import", "test"])
-        assert steps.commands[-1][-1] == str(run.HERE)
+        assert steps.commands[-1][-1] == f"{run.HERE}[codecs]"
         run.main(["test", "-x"])
-        assert steps.commands[-1][-1] == f"{run.HERE}[lint,test]"
+        assert steps.commands[-1][-1] == f"{run.HERE}[codecs,lint,test]"
 
     @pytest.mark.parametrize("words", [["--help"], ["serve", "-h"]])
     def test_help_needs_no_environment(
