@@ -212,7 +212,10 @@ def install(extras: tuple[str, ...]) -> None:
         make_venv()
     else:
         say("Renewing .venv: what it should hold has changed.")
-    say("  fetching packages" + (", with those for the tests" if "test" in extras else ""))
+    say(
+        "  fetching packages"
+        + (", with those for the tests" if "test" in extras else "")
+    )
     target = str(HERE) + ("[{}]".format(",".join(extras)) if extras else "")
     try:
         pip("install", "--constraint", str(CONSTRAINTS), "--editable", target)

@@ -22,6 +22,9 @@ from gateway.web.router import Router
 
 _MEBIBYTE = 1024 * 1024
 
+#: What others may not do with the files that this program makes: they name patients.
+PRIVATE = 0o027
+
 #: Searches name their UIDs in the address, some hundreds of them (bytes).
 _LONGEST_ADDRESS = 128 * 1024
 
@@ -57,6 +60,7 @@ def make_archive(settings: Settings) -> Archive:
         limits=Limits(
             storage_size=settings.maximum_storage_size * _MEBIBYTE if reject else 0,
             free_space=settings.minimum_free_space_mb * _MEBIBYTE,
+            index_folder=settings.index_directory,
         ),
     )
 

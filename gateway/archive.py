@@ -27,6 +27,7 @@ from gateway.outcomes import NO_LIMITS, Limits, Overwrite
 from gateway.storage.blobs import DiskBlobs, new_name
 from gateway.storage.database import Session, SqliteDatabase
 from gateway.storage.entries import inflate
+from gateway.storage.identity import identify
 from gateway.storage.index import Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
 from gateway.storage.migrations import migrate
@@ -88,6 +89,7 @@ class Archive:
                 await asyncio.to_thread(self._open_folders)
                 await stack.enter_async_context(self._database)
                 await self._database.write(migrate)
+                await self._database.write(self._identify)
                 await self._sweep()
             except (OSError, StorageFull) as error:
                 raise BadConfiguration(
@@ -108,6 +110,9 @@ class Archive:
     def _open_folders(self) -> None:
         self._folders[1].mkdir(parents=True, exist_ok=True)
         self._blobs.open_lane()
+
+    def _identify(self, session: Session) -> None:
+        identify(session, self._folders[0], holds_files=self._blobs.holds_any())
 
     async def _sweep(self) -> None:
         """Finish what a crash interrupted, and say so."""

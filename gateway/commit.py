@@ -28,6 +28,7 @@ class Ready:
     entry: Entry
     buffers: Buffers  # all its bytes; empty once they are in the file
     incoming: Incoming | None  # its file, once there is one
+    mends: bool = False  # takes the place of one whose file is gone
 
     def discard(self) -> None:
         """Leave no file behind."""
@@ -96,7 +97,9 @@ class Commit:
     def add(self, session: Session) -> list[Added | Occupied]:
         """Add their rows."""
         self._index.discarded(session, self.gone)
-        entries = [(r.entry, i.name, self._overwrite) for _, r, i in self._new]
+        entries = [
+            (r.entry, i.name, self._overwrite or r.mends) for _, r, i in self._new
+        ]
         return self._index.add(session, entries)
 
     def finish(self, added: list[Added | Occupied]) -> list[Outcome]:
@@ -147,7 +150,9 @@ def held_already(
     try:
         same = _same(blobs, ready, held)
     except NotFound:
-        return None  # what was held went away just now
+        # What was held went away just now; or its file is lost, and here it is again.
+        ready.mends = True
+        return None
     if same:
         return stored(ready.entry, already_there=True)
     return None if overwrite else _failed(ready, Duplicate())

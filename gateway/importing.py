@@ -16,7 +16,7 @@ from typing import TextIO
 
 import uvloop
 
-from gateway.app import make_archive, use_temporary_directory
+from gateway.app import PRIVATE, make_archive, use_temporary_directory
 from gateway.archive import Archive
 from gateway.config.settings import load
 from gateway.errors import BadRequest, GatewayError
@@ -41,6 +41,7 @@ def import_paths(config_paths: Sequence[Path], paths: Sequence[Path]) -> int:
     """
     loaded = load(config_paths, os.environ)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    os.umask(PRIVATE)
     use_temporary_directory(loaded.settings)
     report = Report(sys.stderr)
     missing = [path for path in paths if not path.exists()]

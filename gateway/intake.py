@@ -205,7 +205,8 @@ class Intake:
     def check_disk(self, size: int) -> None:
         """Raise StorageFull if so many bytes more would leave too little free space."""
         if self._limits.free_space:
-            self._free, self._measured = self.blobs.free_space(), time.monotonic()
+            self._free = self.blobs.free_space(self._limits.index_folder)
+            self._measured = time.monotonic()
             if self._free - size < self._limits.free_space:
                 raise StorageFull("too little free space is left on the disk")
 

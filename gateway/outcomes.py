@@ -6,6 +6,7 @@ within the intake.
 
 import enum
 from dataclasses import dataclass
+from pathlib import Path
 
 from gateway.dicom.header import Header
 from gateway.dicom.hierarchy import Uids
@@ -66,6 +67,7 @@ class Limits:
 
     storage_size: int = 0  # bytes of all instances
     free_space: int = 0  # bytes to leave free on the disk
+    index_folder: Path | None = None  # whose disk has to keep as much free
 
 
 NO_LIMITS = Limits()

@@ -17,8 +17,9 @@ from typing import NoReturn
 
 import uvloop
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.app import VERSION, build, make_archive, use_temporary_directory
+from gateway.app import PRIVATE, VERSION, build, make_archive, use_temporary_directory
 from gateway.config.settings import Settings, load
 from gateway.errors import BadConfiguration
 from gateway.web.grace import Requests
@@ -55,6 +56,7 @@ def serve(
     loaded = load(config_paths, os.environ)
     settings = loaded.settings
     _start_log(settings)
+    os.umask(PRIVATE)
     _allow_descriptors()
     use_temporary_directory(settings)
     for warning in loaded.warnings:
@@ -78,6 +80,16 @@ def _start_log(settings: Settings) -> None:
         stream=sys.stderr,
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether a record of aiohttp's is about us, not about what a stranger sent.
+
+    A request that is no HTTP may hold anything, the name of a patient too.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 def _allow_descriptors() -> None:
@@ -241,7 +253,14 @@ async def _serve(
 
 
 def _keep_alive(settings: Settings) -> float:
-    return float(settings.keep_alive_timeout) if settings.keep_alive else 0.0
+    """Seconds for which a connection may be silent between requests.
+
+    A request on its way counts as silence until its head is complete, so it gets as long
+    as a body does.
+    """
+    if not settings.keep_alive:
+        return 0.0
+    return float(max(settings.keep_alive_timeout, settings.http_request_timeout))
 
 
 # -- several processes -------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Attributes, Uids, first_text, is_uid
 from gateway.dicom.walk import Buffer, Scope, Walk
-from gateway.errors import NotDicom
+from gateway.errors import NotDicom, StorageFull
 
 _IMPLICIT = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -182,6 +182,8 @@ def inflate(
         out.write(inflater.flush())
     except zlib.error:
         raise NotDicom("the deflated data set cannot be inflated") from None
+    except OSError as error:
+        raise StorageFull("no room to inflate the data set") from error
     if not inflater.eof:
         raise NotDicom("the deflated data set is cut off")
 

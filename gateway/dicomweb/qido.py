@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from urllib.parse import unquote_to_bytes
 
 import orjson
 from aiohttp import web
@@ -147,6 +148,10 @@ def _filters(request: web.Request) -> tuple[Filter, ...]:
     empty = _flag(request, "emptyvaluematching")
     multiple = _flag(request, "multiplevaluematching")
     fuzzy = _flag(request, "fuzzymatching")
+    try:
+        unquote_to_bytes(request.rel_url.raw_query_string).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("the query is not in UTF-8 (PS3.18 8.2)") from None
     filters = {}
     for name, value in request.query.items():
         if name.lower() in _WORDS:

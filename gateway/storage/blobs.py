@@ -291,10 +291,14 @@ class DiskBlobs:
                 removed += 1
         return Swept(completed, removed)
 
-    def free_space(self) -> int:
-        """Bytes that may still be written."""
-        state = os.statvfs(self.folder)
-        return state.f_bavail * state.f_frsize
+    def holds_any(self) -> bool:
+        """Whether there is any file, kept or under way."""
+        return any(self._kept.glob("*/*/*/*")) or any(self._arriving.glob("*/*"))
+
+    def free_space(self, beside: Path | None = None) -> int:
+        """Bytes that may still be written, here and on the disk of another folder."""
+        states = [os.statvfs(folder) for folder in (self.folder, beside) if folder]
+        return min(state.f_bavail * state.f_frsize for state in states)
 
     def names(self) -> list[str]:
         """Every blob kept; for checks, it walks the whole archive."""

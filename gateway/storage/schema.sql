@@ -98,6 +98,11 @@ CREATE TABLE totals (
 );
 INSERT INTO totals (id, instances, size) VALUES (1, 0, 0);
 
+-- The name that this index and the folder of its files share.
+CREATE TABLE identity (
+    id TEXT NOT NULL
+);
+
 -- Blobs whose rows are gone and whose files are still to be removed.
 CREATE TABLE garbage (
     blob TEXT PRIMARY KEY

@@ -63,6 +63,10 @@ class Cors:
         if self.credentials:
             response.headers["Access-Control-Allow-Credentials"] = "true"
 
+    def admits(self, origin: str) -> bool:
+        """Whether pages of the site may come in."""
+        return ANY in self.origins or origin in self.origins
+
     def _allowed(self, request: web.Request) -> str | None:
         """The origin to name in the answer."""
         origin = request.headers.get("Origin")

@@ -128,11 +128,24 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     method = _method(request)
     route = found.route(method)
     if route is not None:
+        if route.method not in ("GET", "OPTIONS"):
+            _refuse_foreign_page(request)
         return await route.handler(request, **found.arguments)
     allow = {"Allow": found.allowed()}
     if method == "OPTIONS":
         return web.Response(status=HTTPStatus.NO_CONTENT, headers=allow)
     return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
+
+
+def _refuse_foreign_page(request: web.Request) -> None:
+    """Raise NotAllowed if a page of another site writes through somebody's browser.
+
+    Browsers say so; a page that may is named in CorsOrigins.
+    """
+    if request.headers.get("Sec-Fetch-Site") != "cross-site":
+        return
+    if not request.app[CORS].admits(request.headers.get("Origin", "")):
+        raise NotAllowed("a page of another site may not write here")
 
 
 def _hint(request: web.Request) -> str:

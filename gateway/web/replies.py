@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from gateway.errors import GatewayError
 from gateway.web.compression import Writer
 from gateway.wire import multipart
 
@@ -38,14 +39,21 @@ async def streaming(
     try:
         yield request.method != "HEAD"
         await response.write_eof()
-    except ConnectionResetError:
+    except ConnectionError:
         log.debug("the client went away")
     except BaseException as error:
         if request.transport is not None:
             request.transport.abort()
         if not isinstance(error, Exception):
             raise
-        log.exception("%s %s broke off", request.method, request.path)
+        unforeseen = error if not isinstance(error, GatewayError) else None
+        log.warning(
+            "%s %s broke off: %s",
+            request.method,
+            request.path,
+            error,
+            exc_info=unforeseen,
+        )
 
 
 async def _gathered(

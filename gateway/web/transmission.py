@@ -28,6 +28,11 @@ STALLED = 120.0
 _WORTH_IT = 64 * 1024
 
 
+#: Bytes written at a time: what a reader does not take waits in memory, more than once
+#: with TLS.
+_WRITTEN = 128 * 1024
+
+
 async def transmit(
     request: web.Request, response: web.StreamResponse, archive: Archive, body: Body
 ) -> None:
@@ -47,9 +52,10 @@ async def _write(
     loop = asyncio.get_running_loop()
     async with aclosing(chunks), asyncio.timeout(None) as patience:
         async for chunk in chunks:
-            patience.reschedule(loop.time() + STALLED)
-            await response.write(chunk)
-            patience.reschedule(None)
+            for start in range(0, len(chunk), _WRITTEN):
+                patience.reschedule(loop.time() + STALLED)
+                await response.write(chunk[start : start + _WRITTEN])
+                patience.reschedule(None)
 
 
 async def _send(request: web.Request, sending: Sending) -> None:

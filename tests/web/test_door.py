@@ -488,3 +488,27 @@ def test_a_certificate_that_cannot_be_used_stops_the_start(
     assert "SslCertificate" in done.stderr
     assert "Traceback" not in done.stderr
     assert "https://" not in done.stderr  # it never said that it serves
+
+
+async def test_a_page_of_another_site_may_not_write(start: Any) -> None:
+    client = await start()
+    page = {"Sec-Fetch-Site": "cross-site", "Origin": "https://elsewhere.example"}
+    for method, path in (
+        ("GET", "/dicom-web/studies/1.2?_method=DELETE"),
+        ("DELETE", "/dicom-web/studies/1.2"),
+        ("POST", "/instances"),
+        ("POST", "/dicom-web/studies"),
+    ):
+        response = await client.request(method, path, headers=page)
+        assert response.status == 403, (method, path)
+    assert (await client.get("/dicom-web/studies", headers=page)).status == 200
+    same = {"Sec-Fetch-Site": "same-origin"}
+    response = await client.delete("/dicom-web/studies/1.2", headers=same)
+    assert response.status == 404
+
+
+async def test_a_page_that_is_named_may_write(start: Any) -> None:
+    client = await start(CorsOrigins=["https://viewer.example"])
+    page = {"Sec-Fetch-Site": "cross-site", "Origin": "https://viewer.example"}
+    response = await client.delete("/dicom-web/studies/1.2", headers=page)
+    assert response.status == 404

@@ -10,6 +10,7 @@ import orjson
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from yarl import URL
 
 from gateway.dicom.dictionary import tag_of
 from tests import raw
@@ -779,3 +780,10 @@ async def test_the_searches_of_viewers_find_what_they_should(filled):
         response = await filled.get(f"{ROOT}/{path}")
         assert response.status == 200, path
         assert len(await response.json(content_type=JSON)) == count, path
+
+
+async def test_a_query_that_is_not_in_utf_8_is_refused(client):
+    response = await client.get(
+        URL("/dicom-web/studies?PatientName=%FF%FE", encoded=True)
+    )
+    assert response.status == 400

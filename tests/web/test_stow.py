@@ -908,7 +908,7 @@ async def test_what_does_not_fit_any_more_is_refused_for_that_reason(
 async def test_a_length_for_which_there_is_no_room_is_turned_down_unread(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blobs.DiskBlobs, "free_space", lambda self: 11 * MIB)
+    monkeypatch.setattr(blobs.DiskBlobs, "free_space", lambda *_: 11 * MIB)
     client = await start(MinimumFreeSpaceMB=10)
     async with connected(client) as connection:
         await connection.send(
@@ -944,7 +944,7 @@ async def test_a_disk_that_must_stay_free_is_not_filled_by_what_still_comes(
     client = await start(MinimumFreeSpaceMB=10)
     answers = [100 * MIB, 100 * MIB, 12 * MIB, 11 * MIB - 1]
 
-    def free_space(self: Any) -> int:
+    def free_space(*_: Any) -> int:
         return answers.pop(0) if answers else 100 * MIB
 
     monkeypatch.setattr(blobs.DiskBlobs, "free_space", free_space)

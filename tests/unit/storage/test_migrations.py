@@ -55,6 +55,7 @@ async def test_a_new_database_is_made_whole(database: SqliteDatabase) -> None:
         "headers",
         "totals",
         "garbage",
+        "identity",
     }
     assert await tables(database) == made | {"schema_version"}
 
