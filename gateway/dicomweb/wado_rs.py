@@ -83,7 +83,10 @@ def _what_there_is(level: Level, held: Iterable[str]) -> str:
 async def _single(request: web.Request, uids: tuple[str, ...]) -> web.StreamResponse:
     instance = await gateway(request).archive.instance(*uids)
     return await send_file(
-        request, instance, f"{DICOM}; transfer-syntax={instance.transfer_syntax}"
+        request,
+        instance,
+        f"{DICOM}; transfer-syntax={instance.transfer_syntax}",
+        {"Content-Location": _address(public_root(request), instance)},
     )
 
 

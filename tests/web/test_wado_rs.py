@@ -608,3 +608,12 @@ async def test_a_read_only_gateway_deletes_nothing(start):
     await store(client, image())
     closed = await start(ReadOnly=True, StorageDirectory="other")
     assert (await closed.delete(f"{ROOT}/{STUDY}")).status in (403, 405)
+
+
+async def test_a_single_file_says_where_it_is(client):
+    file = image()
+    await store(client, file)
+    path = instance_path(file)
+    answer = await client.get(path, headers={"Accept": "application/dicom"})
+    assert answer.status == 200
+    assert answer.headers["Content-Location"].endswith(path)
