@@ -614,6 +614,6 @@ async def test_a_single_file_says_where_it_is(client):
     file = image()
     await store(client, file)
     path = instance_path(file)
-    answer = await client.get(path, headers={"Accept": "application/dicom"})
+    answer, _ = await retrieve(client, path, "application/dicom")
     assert answer.status == 200
-    assert answer.headers["Content-Location"].endswith(path)
+    assert answer.headers["Content-Location"].endswith(f"{ROOT}/{path}")
