@@ -16,12 +16,9 @@ from tests.settings import settings
 Start = Callable[..., Any]
 
 
-@pytest.fixture(autouse=True)
-def no_blocking(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="session")
+def no_blocking() -> Iterator[None]:
     """A call that blocks the event loop fails the test that made it."""
-    if request.node.get_closest_marker("benchmark"):
-        yield
-        return
     with blockbuster_ctx("gateway"):
         yield
 

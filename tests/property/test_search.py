@@ -235,7 +235,7 @@ def merged(header, headers):
     }
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     archives(),
     st.data(),
