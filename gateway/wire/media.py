@@ -57,6 +57,12 @@ class Offer:
 
 def parse_media_type(text: str, header: str = "Content-Type") -> MediaType:
     """Read one media type; commas do not end it, a boundary may hold them."""
+    return _parsed_media_type(text, header)
+
+
+@lru_cache(256)
+def _parsed_media_type(text: str, header: str) -> MediaType:
+    """A media type; many clients send the same one, with its boundary, every time."""
     media_type = _media_type(_split(text, ";", header), header)
     if "*" in media_type.kind:
         raise BadRequest(f"{header}: {media_type.kind} is no media type but a range.")
