@@ -27,23 +27,17 @@ from gateway.dicomweb import showing
 from gateway.dicomweb.showing import Shown
 from gateway.errors import BadRequest, NotFound
 from gateway.web.conditional import etag, not_modified
-from gateway.web.context import accept, gateway, public_root, uid
+from gateway.web.context import accept, gateway, instance_address, public_root
+from gateway.web.context import uids as uids_of
 from gateway.web.replies import MULTIPART, streaming
 from gateway.wire import multipart
 from gateway.wire.media import Offer
-
-_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 #: The box that a thumbnail fits into when the request names none.
 THUMBNAIL_SIDE = 256
 
 _SINGLES = tuple(Offer(kind) for kind in KINDS)
 _PARTS = tuple(Offer(MULTIPART, kind) for kind in KINDS)
-
-
-def _uids(*texts: str | None) -> tuple[str, ...]:
-    pairs = zip(texts, _NAMES, strict=False)
-    return tuple(uid(text, name) for text, name in pairs if text is not None)
 
 
 # -- rendered ----------------------------------------------------------------------------
@@ -56,7 +50,7 @@ async def rendered(
     instance: str | None = None,
 ) -> web.StreamResponse:
     """The pictures of a study, series or instance."""
-    uids = _uids(study, series, instance)
+    uids = uids_of(study, series, instance)
     options = rendered_options(request.query)
     archive = gateway(request).archive
     if len(uids) < Level.INSTANCE:
@@ -99,7 +93,7 @@ async def _found_frames(
 ) -> tuple[Shown, list[int]]:
     numbers = frame_numbers(frames)
     archive = gateway(request).archive
-    held = await archive.instance(*_uids(*uids))
+    held = await archive.instance(*uids_of(*uids))
     one = await showing.shown(archive, held)
     if one.subject.kind is not Kind.IMAGE:
         raise NotFound("this instance has no frames that can be shown")
@@ -170,7 +164,7 @@ async def _located(
 ) -> AsyncGenerator[tuple[str, bytes], None]:
     async with aclosing(pictures):
         async for instance, data in pictures:
-            yield f"{_address(request, instance)}/rendered", data
+            yield f"{instance_address(public_root(request), instance)}/rendered", data
 
 
 async def _frames(
@@ -186,7 +180,7 @@ async def _frames(
     held = not_modified(request, tag, headers)
     if held is not None:
         return held
-    address = _address(request, one.instance)
+    address = instance_address(public_root(request), one.instance)
 
     async def parts() -> AsyncGenerator[tuple[str, bytes], None]:
         found = showing.pictures_of_frames(
@@ -197,13 +191,6 @@ async def _frames(
                 yield f"{address}/frames/{number}/rendered", data
 
     return await _multipart(request, parts(), kind, headers, HTTPStatus.OK)
-
-
-def _address(request: web.Request, instance: Instance) -> str:
-    return (
-        f"{public_root(request)}studies/{instance.study}/series/{instance.series}"
-        f"/instances/{instance.uid}"
-    )
 
 
 async def _multipart(
@@ -259,7 +246,7 @@ async def thumbnail(
     instance: str | None = None,
 ) -> web.StreamResponse:
     """One small picture that stands for a study, series or instance."""
-    uids = _uids(study, series, instance)
+    uids = uids_of(study, series, instance)
     options = thumbnail_of(rendered_options(request.query), THUMBNAIL_SIDE)
     archive = gateway(request).archive
     if len(uids) == Level.INSTANCE:

@@ -20,7 +20,8 @@ from gateway.dicomweb.instance_types import (
     offer_of,
 )
 from gateway.errors import NotAcceptable
-from gateway.web.context import accept, gateway, public_root, uid
+from gateway.web.context import accept, gateway, instance_address, public_root
+from gateway.web.context import uids as uids_of
 from gateway.web.files import send_file
 from gateway.web.replies import streaming
 from gateway.web.transmission import transmit
@@ -29,14 +30,6 @@ from gateway.wire.media import choose
 
 #: Instances of an answer whose length is told beforehand; of more, each part's is.
 LENGTH_KNOWN = 8192
-
-_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-
-
-def _uids(*texts: str | None) -> tuple[str, ...]:
-    pairs = zip(texts, _NAMES, strict=False)
-    return tuple(uid(text, name) for text, name in pairs if text is not None)
-
 
 # -- instances ---------------------------------------------------------------------------
 
@@ -48,7 +41,7 @@ async def retrieve(
     instance: str | None = None,
 ) -> web.StreamResponse:
     """The instances of a study or series, or the one (PS3.18 10.4.1.1.1)."""
-    uids = _uids(study, series, instance)
+    uids = uids_of(study, series, instance)
     level = Level(len(uids))
     archive = gateway(request).archive
     held = await archive.transfer_syntaxes(level, *uids)
@@ -86,7 +79,7 @@ async def _single(request: web.Request, uids: tuple[str, ...]) -> web.StreamResp
         request,
         instance,
         f"{DICOM}; transfer-syntax={instance.transfer_syntax}",
-        {"Content-Location": _address(public_root(request), instance)},
+        {"Content-Location": instance_address(public_root(request), instance)},
     )
 
 
@@ -151,16 +144,9 @@ def _parts(
         headers = (
             ("Content-Type", f"{DICOM}; transfer-syntax={instance.transfer_syntax}"),
             ("Content-Length", str(instance.size)),
-            ("Content-Location", _address(root, instance)),
+            ("Content-Location", instance_address(root, instance)),
         )
         pieces.append(multipart.part_header(boundary, headers, first=first))
         pieces.append(archive.file_range(instance))
         first = False
     return pieces
-
-
-def _address(root: str, instance: Instance) -> str:
-    return (
-        f"{root}studies/{instance.study}/series/{instance.series}"
-        f"/instances/{instance.uid}"
-    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from gateway.archive import Archive
+from gateway.archive import Archive, Instance
 from gateway.config.settings import Settings
 from gateway.dicom.hierarchy import is_uid
 from gateway.errors import BadRequest, TooLarge, TooSlow, Truncated, UnsupportedMedia
@@ -17,6 +17,9 @@ from gateway.wire.media import MediaType, accept_of
 
 #: What request bodies may be compressed with; the server inflates them on the way.
 _CODINGS = frozenset({"", "identity", "gzip", "deflate"})
+
+
+_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,20 @@ def uid(text: str, name: str) -> str:
             f"{name} is not a UID: digits and dots, at most 64 (PS3.5 9.1)"
         )
     return text
+
+
+def uids(*texts: str | None) -> tuple[str, ...]:
+    """The UIDs of an address, from the study down as far as it goes; raises BadRequest."""
+    pairs = zip(texts, _NAMES, strict=False)
+    return tuple(uid(text, name) for text, name in pairs if text is not None)
+
+
+def instance_address(root: str, instance: Instance) -> str:
+    """The public address of an instance under that of the DICOMweb server."""
+    return (
+        f"{root}studies/{instance.study}/series/{instance.series}"
+        f"/instances/{instance.uid}"
+    )
 
 
 async def body(request: web.Request) -> AsyncIterator[bytes]:
