@@ -1,8 +1,9 @@
 """The schema and its way from one version to the next.
 
-The database says in `schema_version` what it is. A new one is made whole; an older one is
-moved forward step by step, each step in the transaction that also writes its number. One
-that is newer than this program is refused: an older program must not write to it.
+The database says in `schema_version` what it is. Each version has a script in `schema/`
+that leads to it from the one before; a new database goes the whole way, an older one
+the rest of it, each step in the transaction that also writes its number. One that is
+newer than this program is refused: an older program must not write to it.
 """
 
 from importlib.resources import files
@@ -10,22 +11,29 @@ from importlib.resources import files
 from gateway.errors import BadConfiguration
 from gateway.storage.database import Session
 
-#: What this program reads and writes.
-VERSION = 1
+
+def statements(script: str) -> tuple[str, ...]:
+    """The statements of a script, without its comments."""
+    lines = (line.partition("--")[0] for line in script.splitlines())
+    parts = "\n".join(lines).split(";")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _script(name: str) -> tuple[str, ...]:
+    script = files("gateway.storage").joinpath("schema", name)
+    return statements(script.read_text("utf-8"))
+
 
 #: Statements that lead from version N to N + 1, by N.
-STEPS: dict[int, tuple[str, ...]] = {}
+STEPS = {0: _script("1.sql"), 1: _script("2.sql")}
+
+#: What this program reads and writes.
+VERSION = len(STEPS)
 
 _TABLE = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"
 _CURRENT = "SELECT version FROM schema_version"
-_FIRST = "INSERT INTO schema_version (version) VALUES (?)"
+_FIRST = "INSERT INTO schema_version (version) VALUES (0)"
 _NEXT = "UPDATE schema_version SET version = ?"
-
-
-def statements(script: str) -> list[str]:
-    """The statements of a script, without its comments."""
-    lines = (line.partition("--")[0] for line in script.splitlines())
-    return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
 
 
 def migrate(
@@ -39,13 +47,9 @@ def migrate(
     """
     session.execute(_TABLE)
     row = session.first(_CURRENT)
+    found = int(row[0]) if row else 0
     if row is None:
-        schema = files("gateway.storage").joinpath("schema.sql").read_text("utf-8")
-        for statement in statements(schema):
-            session.execute(statement)
-        session.execute(_FIRST, (version,))
-        return 0
-    found = int(row[0])
+        session.execute(_FIRST)
     if found > version:
         raise BadConfiguration(
             f"the database has schema version {found}, this program knows {version}:"

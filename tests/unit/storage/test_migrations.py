@@ -56,6 +56,10 @@ async def test_a_new_database_is_made_whole(database: SqliteDatabase) -> None:
         "totals",
         "garbage",
         "identity",
+        "documents",
+        "versions",
+        "jobs",
+        "job_items",
     }
     assert await tables(database) == made | {"schema_version"}
 
@@ -78,7 +82,7 @@ async def test_one_of_a_newer_program_is_refused_and_not_touched(
     await database.write(migrate)
     newer = "UPDATE schema_version SET version = 999"
     await database.write(lambda session: session.execute(newer))
-    with pytest.raises(BadConfiguration, match=r"version 999.*knows 1:.*newer"):
+    with pytest.raises(BadConfiguration, match=r"version 999.*knows \d+:.*newer"):
         await database.write(migrate)
     assert await version(database) == [(999,)]
 
@@ -107,18 +111,26 @@ async def test_a_step_that_fails_leaves_the_version_that_was(
 
 
 async def test_a_schema_that_breaks_off_half_way_leaves_nothing(
-    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+    database: SqliteDatabase,
 ) -> None:
-    whole = statements(
-        (Path(__file__).parents[3] / "gateway/storage/schema.sql").read_text()
-    )
-    half = [*whole[: len(whole) // 2], "NONSENSE"]
-    monkeypatch.setattr("gateway.storage.migrations.statements", lambda script: half)
+    last = VERSION - 1
+    half = {**STEPS, last: (*STEPS[last][: len(STEPS[last]) // 2], "NONSENSE")}
     with pytest.raises(Exception, match="NONSENSE"):
-        await database.write(migrate)
+        await database.write(lambda session: migrate(session, steps=half))
     assert await tables(database) == set()
-    monkeypatch.undo()
     assert await database.write(migrate) == 0
+
+
+async def test_one_of_an_older_program_becomes_like_a_new_one(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
+    await database.write(lambda session: migrate(session, 1))
+    assert await database.write(migrate) == 1
+    sql = "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name"
+    async with SqliteDatabase(tmp_path / "new.db") as new:
+        await new.write(migrate)
+        made = await new.read(lambda session: session.fetch(sql))
+    assert await database.read(lambda session: session.fetch(sql)) == made
 
 
 async def test_two_processes_that_start_at_once_make_one_schema(
@@ -131,9 +143,9 @@ async def test_two_processes_that_start_at_once_make_one_schema(
 
 
 def test_there_is_a_step_from_every_older_version() -> None:
-    assert sorted(STEPS) == list(range(1, VERSION))
+    assert sorted(STEPS) == list(range(VERSION))
 
 
 def test_a_script_is_taken_apart_into_statements_without_comments() -> None:
     script = "-- first\nCREATE TABLE a (b);  -- why; not\n\nINSERT\n INTO a;;\n-- end"
-    assert statements(script) == ["CREATE TABLE a (b)", "INSERT\n INTO a"]
+    assert statements(script) == ("CREATE TABLE a (b)", "INSERT\n INTO a")

@@ -1,4 +1,4 @@
--- The index, version 1. Columns that end in _key hold text as it is compared (case
+-- Version 1: the index. Columns that end in _key hold text as it is compared (case
 -- folded, blanks stripped); what is shown comes from the JSON in `attributes`.
 
 CREATE TABLE patients (
