@@ -1,0 +1,1 @@
+"""The engine of jobs, without the rest of the gateway."""
