@@ -10,6 +10,7 @@ no domain object: the one table from error to status is in ``gateway.web.middlew
     │   ├── NotDicom          the bytes are no DICOM file that can be kept
     │   └── Truncated         the body ended before it was complete
     ├── NotFound              no such resource
+    │   └── UnknownServer     no remote server of this name
     ├── NotAcceptable         none of the media types asked for can be made
     ├── CannotTranscode       pixels that cannot be decoded, or encoded as asked
     ├── UnsupportedMedia      a body of a kind that is not understood
@@ -19,12 +20,20 @@ no domain object: the one table from error to status is in ``gateway.web.middlew
     ├── ReadOnly              this gateway does not write
     ├── StorageFull           no room left
     ├── NotAllowed            who asks may not
+    ├── RemoteFailure         another server did not do what it was asked
+    │   ├── RemoteTimeout     it was silent for too long
+    │   ├── RemoteRefused     it does not let us in, or not do this
+    │   ├── RemoteBadRequest  it does not understand what it was asked
+    │   └── RemoteNotFound    it has no such resource
     └── BadConfiguration      the settings cannot be used
 """
 
 
 class GatewayError(Exception):
     """Something went wrong."""
+
+    retry = False  # whether the same may go well in a while
+    retry_after: float | None = None  # seconds to wait before, if somebody said
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
@@ -49,6 +58,10 @@ class Truncated(BadRequest):
 
 class NotFound(GatewayError):
     """There is no such resource."""
+
+
+class UnknownServer(NotFound):
+    """There is no remote server of this name."""
 
 
 class NotAcceptable(GatewayError):
@@ -89,3 +102,38 @@ class NotAllowed(GatewayError):
 
 class BadConfiguration(GatewayError):
     """The configuration cannot be used."""
+
+
+class RemoteFailure(GatewayError):
+    """A remote server did not do what it was asked."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        server: str = "",
+        status: int | None = None,
+        retry: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.server = server  # its name
+        self.status = status  # of HTTP; None when there was no answer
+        self.retry = retry
+        self.retry_after = retry_after
+
+
+class RemoteTimeout(RemoteFailure):
+    """A remote server was silent for too long."""
+
+
+class RemoteRefused(RemoteFailure):
+    """A remote server does not let us in (401, 403)."""
+
+
+class RemoteBadRequest(RemoteFailure):
+    """A remote server does not understand what it was asked (400)."""
+
+
+class RemoteNotFound(RemoteFailure):
+    """A remote server has no such resource (404, 410)."""

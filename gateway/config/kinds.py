@@ -16,6 +16,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Protocol
 
+from gateway.definition import Unusable, definition_of
+
 Network = IPv4Network | IPv6Network
 
 _URL_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
@@ -239,53 +241,11 @@ class Servers:
         return {name: _server(value[name], name) for name in value}
 
 
-_URL = 'an address that starts with "http://" or "https://"'
-_SERVER = '["url"], ["url", "user", "password"] or an object with "Url"'
-_SERVER_FIELDS: dict[str, Kind] = {
-    "Username": Text(secret=True),
-    "Password": Text(secret=True),
-    "CertificateFile": Text(secret=True),
-    "CertificateKeyFile": Text(secret=True),
-    "CertificateKeyPassword": Text(secret=True),
-    "Pkcs11": Flag(),
-    "Timeout": Whole(),
-    "HasDelete": Flag(),
-    "ChunkedTransfers": Flag(),
-    "HasWadoRsUniversalTransferSyntax": Flag(),
-}
-_FLAG_WORDS: dict[object, bool] = {"true": True, "1": True, "false": False, "0": False}
-
-
 def _server(value: object, name: str) -> Mapping[str, object]:
-    if isinstance(value, list) and len(value) in (1, 3):
-        names = ("Url", "Username", "Password")
-        value = dict(zip(names, value, strict=False))
-    if not isinstance(value, dict):
-        raise Unfit(_SERVER, inside=name)
-    fields = {"Url" if key == "URL" else key: value[key] for key in value}
-    if len(fields) != len(value):
-        raise Unfit('either "Url" or "URL"', inside=name)
-    url = fields.get("Url")
-    if not isinstance(url, str) or not re.match(r"https?://[^/]", url, re.IGNORECASE):
-        raise Unfit(_URL, inside=f"{name}.Url")
-    if "Password" in fields and "Username" not in fields:
-        raise Unfit('"Username" beside "Password"', inside=name)
-    return {key: _server_field(fields[key], key, name) for key in fields}
-
-
-def _server_field(value: object, key: str, server: str) -> object:
-    """A field that Orthanc knows, or a property that the user may name freely."""
-    inside = f"{server}.{key}"
-    if key == "HttpHeaders":
-        return _string_map(value, "an object of names and values", inside)
-    kind = _SERVER_FIELDS.get(key)
-    if isinstance(kind, Flag) and isinstance(value, (str, int)):
-        value = _FLAG_WORDS.get(str(value).lower(), value)
-    if kind is not None:
-        return _inside(kind, value, inside)
-    if not isinstance(value, (str, bool, int)):
-        raise Unfit("a string, a whole number, true or false", inside=inside)
-    return value
+    try:
+        return definition_of(value)
+    except Unusable as error:
+        raise Unfit(error.expected, inside=_join(name, error.field)) from None
 
 
 def _inside(kind: Kind, value: object, inside: str) -> object:

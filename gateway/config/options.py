@@ -187,24 +187,16 @@ TABLE = (
         "whose certificates of clients are accepted",
     ),
     # Requests to others
-    Option(
-        "HttpTimeout", Whole(), 60, LATER, "seconds until another server is given up"
-    ),
-    Option("HttpProxy", Text(secret=True), "", LATER, "proxy for requests to others"),
-    Option(
-        "HttpVerbose", Flag(), False, LATER, "requests to others are logged in full"
-    ),
-    Option(
-        "HttpsVerifyPeers", Flag(), True, LATER, "certificates of others are checked"
-    ),
-    Option(
-        "HttpsCACertificates", Place(True), "", LATER, "authorities that are trusted"
-    ),
-    Option("Pkcs11", SecurityToken(), {}, LATER, "token that holds a client's key"),
+    Option("HttpTimeout", Whole(), 60, NOW, "seconds of silence of another server"),
+    Option("HttpProxy", Text(secret=True), "", NOW, "proxy for requests to others"),
+    Option("HttpVerbose", Flag(), False, NOW, "each request to another is logged"),
+    Option("HttpsVerifyPeers", Flag(), True, NOW, "certificates of others are checked"),
+    Option("HttpsCACertificates", Place(True), "", NOW, "authorities that are trusted"),
+    Option("Pkcs11", SecurityToken(), {}, NOW, "token that holds a client's key"),
     # Jobs
-    Option("ConcurrentJobs", Whole(), 2, LATER, "jobs that run at the same time"),
-    Option("JobsHistorySize", Whole(), 10, LATER, "finished jobs that are remembered"),
-    Option("SaveJobs", Flag(), True, LATER, "jobs survive a restart"),
+    Option("ConcurrentJobs", Whole(), 2, NOW, "jobs that run at the same time"),
+    Option("JobsHistorySize", Whole(), 10, NOW, "finished jobs that are remembered"),
+    Option("SaveJobs", Flag(), True, NOW, "jobs survive a restart"),
     # DICOMweb
     _dicom_web("Enable", Flag(), True, NOW, "the services of DICOMweb are there"),
     _dicom_web("Root", UrlPath(folder=True), "/dicom-web/", NOW, "where they are"),
@@ -246,8 +238,26 @@ TABLE = (
         NOW,
         "how metadata show binary values",
     ),
-    _dicom_web("Servers", Servers(), {}, LATER, "remote servers by name"),
-    _dicom_web("ServersInDatabase", Flag(), False, LATER, "they are kept in the index"),
+    _dicom_web("Servers", Servers(), {}, NOW, "remote servers by name"),
+    _dicom_web("ServersInDatabase", Flag(), False, NOW, "they survive a restart"),
+    Option(
+        "StowMaxInstances",
+        Whole(),
+        0,
+        NOW,
+        "instances in one request that stores at a remote server",
+        section=DICOM_WEB,
+        ours=True,
+    ),
+    Option(
+        "StowMaxSize",
+        Whole(),
+        128,
+        NOW,
+        "the same, in MB",
+        section=DICOM_WEB,
+        ours=True,
+    ),
 )
 
 OPTIONS = {(option.section, option.name): option for option in TABLE}
@@ -290,10 +300,4 @@ PostgreSQL Python PythonScript PythonVerbose STL ServeFolders StoneWebViewer Tci
 Transfers VolView WebViewer WholeSlideImaging Worklists Wsi
 """
 
-# What old versions of the DICOMweb plugin read.
-_LEFT_OVER = frozenset({"StowMaxInstances", "StowMaxSize"})
-
-PASSED_OVER = frozenset(
-    {("", name) for name in (_CORE + _PLUGINS).split()}
-    | {(DICOM_WEB, name) for name in _LEFT_OVER}
-)
+PASSED_OVER = frozenset(("", name) for name in (_CORE + _PLUGINS).split())

@@ -16,9 +16,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from gateway.config.kinds import Network, Unfit
+from gateway.config.kinds import Network, Servers, Unfit
 from gateway.config.options import DICOM_WEB, OPTIONS, PASSED_OVER, TABLE, Option
 from gateway.config.reader import Document, read
+from gateway.definition import placed
 from gateway.errors import BadConfiguration
 
 Metadata = Literal["Full", "MainDicomTags", "Extrapolate"]
@@ -52,6 +53,8 @@ class DicomWebSettings:
     other_binary_mode: Literal["BulkDataURI", "InlineBinary", "ArrayOfValues"]
     servers: Mapping[str, Mapping[str, object]] = field(repr=False)  # the long form
     servers_in_database: bool
+    stow_max_instances: int  # in one request; 0: no limit
+    stow_max_size: int  # MB in one request; 0: no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,7 @@ class Settings:
     ssl_verify_peers: bool
     ssl_trusted_client_certificates: Path
 
-    http_timeout: int  # seconds; 0: no limit
+    http_timeout: int  # seconds of silence; 0: no limit
     http_proxy: str = field(repr=False)  # empty: none
     http_verbose: bool
     https_verify_peers: bool
@@ -176,7 +179,11 @@ def _value(option: Option, given: Mapping[str, _Entry]) -> object:
     entry = given.get(option.key)
     if entry is None:
         return _placed(_default(option), Path.cwd())
-    return _placed(_accepted(option, entry), entry.path.absolute().parent)
+    folder = entry.path.absolute().parent
+    value = _accepted(option, entry)
+    if isinstance(option.kind, Servers) and isinstance(value, dict):
+        return {name: placed(value[name], folder) for name in value}
+    return _placed(value, folder)
 
 
 def _default(option: Option) -> object:

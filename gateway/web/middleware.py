@@ -20,9 +20,14 @@ from gateway.errors import (
     NotDicom,
     NotFound,
     ReadOnly,
+    RemoteBadRequest,
+    RemoteFailure,
+    RemoteNotFound,
+    RemoteTimeout,
     StorageFull,
     TooLarge,
     TooSlow,
+    UnknownServer,
     UnsupportedMedia,
 )
 from gateway.web.auth import CHALLENGE, Door
@@ -42,6 +47,7 @@ CORS = web.AppKey("cors", Cors)
 STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
     (NotDicom, HTTPStatus.BAD_REQUEST, "Bad file format", 15),
     (BadRequest, HTTPStatus.BAD_REQUEST, "Bad request", 8),
+    (UnknownServer, HTTPStatus.NOT_FOUND, "Accessing an inexistent item", 7),
     (NotFound, HTTPStatus.NOT_FOUND, "Unknown resource", 17),
     (NotAcceptable, HTTPStatus.NOT_ACCEPTABLE, "Not acceptable", 34),
     (CannotTranscode, HTTPStatus.NOT_ACCEPTABLE, "Not acceptable", 34),
@@ -57,6 +63,11 @@ STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
     (ReadOnly, HTTPStatus.FORBIDDEN, "Read-only", 22),
     (NotAllowed, HTTPStatus.FORBIDDEN, "Forbidden access", 45),
     (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE, "Full storage", 19),
+    (RemoteTimeout, HTTPStatus.GATEWAY_TIMEOUT, "Timeout", 16),
+    (RemoteBadRequest, HTTPStatus.BAD_REQUEST, "Bad request", 8),
+    (RemoteNotFound, HTTPStatus.NOT_FOUND, "Unknown resource", 17),
+    # A remote that refuses us too: a 401 would make browsers ask for a password of ours.
+    (RemoteFailure, HTTPStatus.BAD_GATEWAY, "Error in the network protocol", 9),
     (BadConfiguration, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", -1),
     (Exception, HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error", -1),
 )

@@ -160,6 +160,35 @@ def test_servers_all_come_in_the_long_form(configure: Configure) -> None:
     }
 
 
+def test_the_files_of_a_server_are_beside_the_file_that_names_them(
+    configure: Configure, tmp_path: Path
+) -> None:
+    servers = {
+        "a": {
+            "Url": "https://a/",
+            "CertificateFile": "client.pem",
+            "CertificateKeyFile": "/etc/key.pem",
+            "OAuth2": {"ServiceAccountFile": "account.json"},
+        }
+    }
+    server = configure({"Servers": servers}).settings.dicom_web.servers["a"]
+    folders = [Path(str(server["CertificateFile"])).parent]
+    assert folders == [tmp_path]
+    assert server["CertificateKeyFile"] == "/etc/key.pem"
+    assert server["OAuth2"] == {"ServiceAccountFile": str(tmp_path / "account.json")}
+
+
+def test_a_password_in_the_address_of_a_server_is_taken_out_of_it(
+    configure: Configure,
+) -> None:
+    servers = {"a": ["https://alice:s%40crt@a:8443/x"]}
+    assert configure({"Servers": servers}).settings.dicom_web.servers["a"] == {
+        "Url": "https://a:8443/x",
+        "Username": "alice",
+        "Password": "s@crt",
+    }
+
+
 def test_settings_can_be_sent_to_another_process(configure: Configure) -> None:
     servers = {"a": ["http://a/", "alice", "secret"]}
     settings = configure({"Servers": servers}, RegisteredUsers={"a": "b"}).settings
@@ -369,7 +398,7 @@ def test_options_of_orthanc_alone_are_named_in_one_warning(
     loaded = configure({"StowMaxSize": 10}, DicomAet="A", ServeFolders={"/a": "/b"})
     assert loaded.warnings == (
         "options of Orthanc that do not concern this gateway: "
-        '"DicomAet", "ServeFolders", "DicomWeb.StowMaxSize"',
+        '"DicomAet", "ServeFolders"',
     )
 
 
@@ -377,14 +406,14 @@ def test_options_that_are_set_without_effect_are_named_in_one_warning(
     configure: Configure,
 ) -> None:
     loaded = configure(
-        {"ServersInDatabase": True, "EnableMetadataCache": True},
-        ConcurrentJobs=7,
-        HttpTimeout=60,
+        {"EnableMetadataCache": False},
+        StorageCompression=True,
+        StableAge=60,
         HttpsCACertificates="",
     )
     assert loaded.warnings == (
         "options that are set, but have no effect yet: "
-        '"ConcurrentJobs", "DicomWeb.ServersInDatabase"',
+        '"StorageCompression", "DicomWeb.EnableMetadataCache"',
     )
 
 
@@ -437,13 +466,9 @@ def test_a_grown_configuration_of_orthanc_starts_the_gateway() -> None:
     assert settings.dicom_web.root == "/dicom-web/"
     assert settings.dicom_web.wado_root == "/wado"
     assert settings.dicom_web.servers["research"]["HasDelete"] is True
-    passed_over, without_effect = loaded.warnings
+    assert settings.dicom_web.stow_max_instances == 10
+    (passed_over,) = loaded.warnings
     assert '"DicomModalities"' in passed_over
-    assert '"DicomWeb.StowMaxInstances"' in passed_over
-    assert without_effect == (
-        "options that are set, but have no effect yet: "
-        '"ConcurrentJobs", "DicomWeb.Servers"'
-    )
     assert "do not show" not in f"{loaded}"
 
 
