@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 from gateway.errors import BadRequest, Truncated
 
-MAX_BOUNDARY = 70  # RFC 2046 5.1.1
+#: RFC 2046 5.1.1 allows 70; Orthanc sends instances with boundaries of 73.
+MAX_BOUNDARY = 200
 MAX_PREAMBLE_BYTES = 4 * 1024  # what stands before the first delimiter
 MAX_HEADER_BYTES = 8 * 1024  # of one part
 MAX_HEADER_LINES = 32  # of one part, folded ones counted singly

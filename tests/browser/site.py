@@ -14,7 +14,7 @@ from tests import npm
 VERSION = "3.13.2"
 
 
-def configuration(root: str) -> bytes:
+def configuration(root: str, thumbnails: str) -> bytes:
     """app-config.js for the DICOMweb service with this root."""
     source = {
         "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
@@ -27,7 +27,7 @@ def configuration(root: str) -> bytes:
             "wadoRoot": root,
             "qidoSupportsIncludeField": True,
             "imageRendering": "wadors",
-            "thumbnailRendering": "thumbnail",
+            "thumbnailRendering": thumbnails,
             "enableStudyLazyLoad": True,
             "supportsFuzzyMatching": True,
             "supportsWildcard": True,
@@ -53,11 +53,12 @@ class _Handler(SimpleHTTPRequestHandler):
     """Files; and where there is none, the page, which reads the address itself."""
 
     root = ""  # of the DICOMweb service, once that runs
+    thumbnails = ""  # how it gets them from there
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/app-config.js":
-            body = configuration(type(self).root)
+            body = configuration(type(self).root, type(self).thumbnails)
             self.send_response(200)
             self.send_header("Content-Type", "text/javascript")
             self.send_header("Content-Length", str(len(body)))
@@ -79,9 +80,13 @@ class Site:
         self.url = url
         self._handler = handler
 
-    def show(self, root: str) -> None:
-        """Show what the service with this root holds."""
+    def show(self, root: str, thumbnails: str = "thumbnail") -> None:
+        """Show what the service with this root holds.
+
+        Services without thumbnails have them made by the viewer: "wadors".
+        """
         self._handler.root = root
+        self._handler.thumbnails = thumbnails
 
 
 @contextmanager
