@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
 
 from aiohttp import web
@@ -9,10 +10,20 @@ from aiohttp import web
 from gateway.archive import Archive
 from gateway.config.settings import Settings
 from gateway.dicom.charsets import default_encodings
+from gateway.dicomweb.proxy_cache import FETCHES
+from gateway.dicomweb.proxy_keeping import Fetches
 from gateway.errors import BadConfiguration
 from gateway.imaging import Imaging
+from gateway.jobs.engine import Engine, Work
+from gateway.jobs.states import PATIENCE
 from gateway.outcomes import Limits, Overwrite
+from gateway.remote.outgoing import Outgoing
+from gateway.remote.servers import Servers
 from gateway.routes import routes
+from gateway.storage.documents import Documents
+from gateway.storage.owners import Owners
+from gateway.storage.stamp import Stamp
+from gateway.transfers import retrieve, stow
 from gateway.web.addresses import Addresses
 from gateway.web.auth import Door
 from gateway.web.context import GATEWAY, Gateway
@@ -65,6 +76,73 @@ def make_archive(settings: Settings) -> Archive:
     )
 
 
+def make_outgoing(settings: Settings) -> Outgoing:
+    """What holds for requests to every other server."""
+    return Outgoing(
+        http_timeout=settings.http_timeout,
+        http_proxy=settings.http_proxy,
+        verify_peers=settings.https_verify_peers,
+        ca_certificates=settings.https_ca_certificates,
+        pkcs11=settings.pkcs11,
+        verbose=settings.http_verbose,
+    )
+
+
+def works(settings: Settings, archive: Archive, servers: Servers) -> dict[str, Work]:
+    """What jobs there are, and who does them."""
+    batching = stow.Batching(
+        settings.dicom_web.stow_max_instances, settings.dicom_web.stow_max_size
+    )
+    found = {stow.TYPE: stow.stow(archive, servers, batching)}
+    if not settings.read_only:
+        found[retrieve.TYPE] = retrieve.retrieve(archive, servers)
+    return found
+
+
+async def open_parts(settings: Settings, stack: AsyncExitStack) -> Gateway:
+    """The parts of a gateway, open until the stack closes: jobs end first."""
+    web_settings, folder = settings.dicom_web, settings.index_directory
+    archive = await stack.enter_async_context(make_archive(settings))
+    imaging = await stack.enter_async_context(Imaging(archive))
+    owners = await stack.enter_async_context(Owners(folder))
+    stamp = await stack.enter_async_context(Stamp(folder))
+    servers = await stack.enter_async_context(
+        Servers(
+            Documents(archive.database, stamp, "servers"),
+            web_settings.servers,
+            web_settings.servers_in_database,
+            owners.alone,
+            make_outgoing(settings),
+        )
+    )
+    jobs = await stack.enter_async_context(
+        Engine(
+            archive.database,
+            stamp,
+            owners,
+            works(settings, archive, servers),
+            concurrent=settings.concurrent_jobs,
+            history=settings.jobs_history_size,
+            save=settings.save_jobs,
+            patience=PATIENCE,
+        )
+    )
+    return Gateway(
+        settings=settings,
+        archive=archive,
+        imaging=imaging,
+        servers=servers,
+        jobs=jobs,
+        addresses=Addresses(
+            web_settings.public_root,
+            web_settings.host,
+            web_settings.ssl,
+            settings.trusted_proxies,
+        ),
+        version=VERSION,
+    )
+
+
 def build(settings: Settings) -> web.Application:
     """The application: its parts open when it starts and close when it ends."""
     app = web.Application(
@@ -92,19 +170,9 @@ def build(settings: Settings) -> web.Application:
     )
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
-        async with make_archive(settings) as archive, Imaging(archive) as imaging:
-            app[GATEWAY] = Gateway(
-                settings=settings,
-                archive=archive,
-                imaging=imaging,
-                addresses=Addresses(
-                    web_settings.public_root,
-                    web_settings.host,
-                    web_settings.ssl,
-                    settings.trusted_proxies,
-                ),
-                version=VERSION,
-            )
+        async with AsyncExitStack() as stack:
+            app[GATEWAY] = await open_parts(settings, stack)
+            app[FETCHES] = await stack.enter_async_context(Fetches())
             yield
 
     app.cleanup_ctx.append(parts)

@@ -27,6 +27,7 @@ from gateway.outcomes import NO_LIMITS, Limits, Overwrite
 from gateway.storage.blobs import DiskBlobs, new_name
 from gateway.storage.database import Session, SqliteDatabase
 from gateway.storage.entries import inflate
+from gateway.storage.holdings import Holdings
 from gateway.storage.identity import identify
 from gateway.storage.index import Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
@@ -69,7 +70,8 @@ class Archive:
         limits: Limits = NO_LIMITS,
     ) -> None:
         self._blobs = DiskBlobs(storage)
-        self._database = SqliteDatabase(index / "gateway.db")
+        self.database = self._database = SqliteDatabase(index / "gateway.db")
+        self.holdings = Holdings(self.database)
         self._index = Index()
         self._folders = (storage, index)
         self._stack = AsyncExitStack()

@@ -12,13 +12,14 @@ from gateway.dicomweb import (
     frame_types,
     frames,
     metadata,
+    proxy,
     qido,
     rendered,
     stow,
     wado_rs,
     wado_uri,
 )
-from gateway.orthanc import instances, system, upload
+from gateway.orthanc import calls, instances, jobs, servers, system, upload
 from gateway.web.router import NOT_DESCRIBED, Handler, Operation
 
 _DICOM_JSON = "application/dicom+json"
@@ -33,6 +34,7 @@ _SHOWN = (
 )
 
 _CONDITIONAL = (200, 304, 404)
+_ACTION = (200, 404, 409)
 _RANGES = (200, 206, 304, 404, 412, 416)
 
 _SEARCH_FOR = (
@@ -63,6 +65,15 @@ def _search(what: str) -> Operation:
 def _picture(what: str) -> Operation:
     return Operation(
         what, _RENDERING, produces=(*_SHOWN, _RELATED), statuses=(*_RANGES, 413)
+    )
+
+
+def _call(what: str, answer: str) -> Operation:
+    return Operation(
+        what,
+        consumes=(_JSON,),
+        produces=(answer,),
+        statuses=(200, 404, 409, 413, 502, 504, 507),
     )
 
 
@@ -146,6 +157,73 @@ OPERATIONS: dict[Handler, Operation] = {
     ),
     instances.delete: Operation("Delete an instance", produces=(_JSON,)),
     upload.upload: _UPLOAD,
+    servers.list_all: Operation(
+        "Names of the remote servers, or what is known of them",
+        ("expand",),
+        produces=(_JSON,),
+        statuses=(200,),
+    ),
+    servers.one: Operation("What may be asked of a remote server", produces=(_JSON,)),
+    servers.put: Operation(
+        "Add or replace a remote server",
+        consumes=(_JSON,),
+        produces=(_JSON,),
+        statuses=(200, 413),
+    ),
+    servers.delete: Operation("Remove a remote server", produces=(_JSON,)),
+    calls.get: _call("Get what is at an address of a remote server", "*/*"),
+    calls.qido: _call("Search at a remote server", _JSON),
+    calls.delete: _call("Delete at a remote server", _JSON),
+    calls.stow: _call("Send instances to a remote server, as a job", _JSON),
+    calls.wado: _call("Fetch from an address of a remote server, as a job", _JSON),
+    calls.retrieve: _call("Fetch from a remote server, as a job", _JSON),
+    proxy.read: Operation(
+        "Search or retrieve at a remote server, as if it were here",
+        ("accept",),
+        produces=("*/*",),
+        statuses=(*_RANGES, 406, 502, 504),
+    ),
+    proxy.store: Operation(
+        "Store instances at a remote server",
+        ("accept",),
+        consumes=(_RELATED, "application/dicom"),
+        produces=(_DICOM_JSON, _XML),
+        statuses=(200, 202, 404, 408, 409, 413, 415, 502, 504, 507),
+    ),
+    proxy.delete: Operation(
+        "Delete at a remote server that allows it",
+        produces=("*/*",),
+        statuses=(204, 403, 404, 502, 504),
+    ),
+    jobs.list_all: Operation(
+        "Identifiers of all jobs, or the jobs",
+        ("expand",),
+        produces=(_JSON,),
+        statuses=(200, 304),
+    ),
+    jobs.one: Operation(
+        "How far a job is",
+        ("wait", "since"),
+        produces=(_JSON,),
+        statuses=(200, 304, 400, 404),
+    ),
+    jobs.events: Operation(
+        "Every change of a job, as it comes",
+        ("since",),
+        produces=("text/event-stream",),
+        statuses=(200, 204, 400, 404),
+    ),
+    jobs.delete: Operation(
+        "Forget a finished job", produces=(_JSON,), statuses=_ACTION
+    ),
+    jobs.cancel: Operation("End a job", produces=(_JSON,), statuses=(200, 404)),
+    jobs.pause: Operation("Stop a job", produces=(_JSON,), statuses=(200, 404)),
+    jobs.resume: Operation(
+        "Let a paused job go on", produces=(_JSON,), statuses=_ACTION
+    ),
+    jobs.resubmit: Operation(
+        "Do a failed job again", produces=(_JSON,), statuses=_ACTION
+    ),
 }
 
 

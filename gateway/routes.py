@@ -9,6 +9,7 @@ from gateway.dicomweb import (
     delete,
     frames,
     metadata,
+    proxy,
     qido,
     rendered,
     stow,
@@ -16,7 +17,7 @@ from gateway.dicomweb import (
     wado_uri,
 )
 from gateway.operations import operation_of
-from gateway.orthanc import instances, system, upload
+from gateway.orthanc import calls, instances, jobs, servers, system, upload
 from gateway.web.router import Handler, Route
 
 _STUDY = "studies/{study}"
@@ -75,6 +76,56 @@ _ORTHANC_WRITE = (
     Route("DELETE", "/instances/{orthanc_id}", instances.delete),
 )
 
+_SERVER = "servers/{name}"
+
+_SERVERS: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "servers", servers.list_all),
+    ("GET", _SERVER, servers.one),
+    ("PUT", _SERVER, servers.put),
+    ("DELETE", _SERVER, servers.delete),
+    ("POST", f"{_SERVER}/get", calls.get),
+    ("POST", f"{_SERVER}/qido", calls.qido),
+    ("POST", f"{_SERVER}/stow", calls.stow),
+    ("POST", f"{_SERVER}/delete", calls.delete),
+)
+
+_SERVERS_WRITE: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", f"{_SERVER}/wado", calls.wado),
+    ("POST", f"{_SERVER}/retrieve", calls.retrieve),
+)
+
+# A segment that is fixed somewhere hides one that is named, so all are listed.
+_PROXY: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "studies", proxy.read),
+    ("GET", "series", proxy.read),
+    ("GET", "instances", proxy.read),
+    ("GET", "bulkdata/{path...}", proxy.read),
+    ("GET", _STUDY, proxy.read),
+    ("GET", f"{_STUDY}/{{path...}}", proxy.read),
+    ("GET", f"{_STUDY}/series", proxy.read),
+    ("GET", _SERIES, proxy.read),
+    ("GET", f"{_SERIES}/{{path...}}", proxy.read),
+    ("GET", f"{_SERIES}/instances", proxy.read),
+    ("GET", _INSTANCE, proxy.read),
+    ("GET", f"{_INSTANCE}/{{path...}}", proxy.read),
+    ("POST", "studies", proxy.store),
+    ("POST", _STUDY, proxy.store),
+    ("DELETE", _STUDY, proxy.delete),
+    ("DELETE", _SERIES, proxy.delete),
+    ("DELETE", _INSTANCE, proxy.delete),
+)
+
+_JOBS = (
+    Route("GET", "/jobs", jobs.list_all),
+    Route("GET", "/jobs/{job_id}", jobs.one),
+    Route("DELETE", "/jobs/{job_id}", jobs.delete),
+    Route("GET", "/jobs/{job_id}/events", jobs.events),
+    Route("POST", "/jobs/{job_id}/cancel", jobs.cancel),
+    Route("POST", "/jobs/{job_id}/pause", jobs.pause),
+    Route("POST", "/jobs/{job_id}/resume", jobs.resume),
+    Route("POST", "/jobs/{job_id}/resubmit", jobs.resubmit),
+)
+
 
 def routes(
     root: str | None, *, wado_root: str | None = None, read_only: bool
@@ -91,6 +142,7 @@ def _all(
     root: str | None, wado_root: str | None, *, read_only: bool
 ) -> Iterator[Route]:
     yield from _ORTHANC_READ
+    yield from _JOBS
     if not read_only:
         yield from _ORTHANC_WRITE
     if wado_root is not None:
@@ -103,6 +155,12 @@ def _dicom_web(root: str, *, read_only: bool) -> Iterable[Route]:
     yield Route("OPTIONS", root, capabilities.describe)
     for pattern, handler in _READ:
         yield Route("GET", root + pattern, handler)
+    # Where a call's answer leads to, taken as an address beside the call's own.
+    yield Route("GET", f"{root}jobs/{{job_id}}", jobs.one)
+    for method, pattern, handler in _SERVERS:
+        yield Route(method, root + pattern, handler)
+    for method, pattern, handler in _PROXY:
+        yield Route(method, f"{root}{_SERVER}/{pattern}", handler)
     if not read_only:
-        for method, pattern, handler in _WRITE:
+        for method, pattern, handler in (*_WRITE, *_SERVERS_WRITE):
             yield Route(method, root + pattern, handler)

@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from gateway.app import PRIVATE, VERSION, build, make_archive, use_temporary_directory
 from gateway.config.settings import Settings, load
 from gateway.errors import BadConfiguration
+from gateway.web.context import GATEWAY
 from gateway.web.grace import Requests
 from gateway.web.tls import server_context
 
@@ -242,6 +243,7 @@ async def _serve(
         announcement.make()
         await stop.wait()
         log.info("stopping")
+        app[GATEWAY].jobs.let_go()
         for site in list(runner.sites):
             await site.stop()
         if not await requests.end(GRACE):

@@ -12,6 +12,8 @@ from gateway.config.settings import Settings
 from gateway.dicom.hierarchy import is_uid
 from gateway.errors import BadRequest, TooLarge, TooSlow, Truncated, UnsupportedMedia
 from gateway.imaging import Imaging
+from gateway.jobs.engine import Engine
+from gateway.remote.servers import Servers
 from gateway.web.addresses import Addresses
 from gateway.wire.media import MediaType, accept_of
 
@@ -29,11 +31,16 @@ class Gateway:
     settings: Settings
     archive: Archive
     imaging: Imaging
+    servers: Servers
+    jobs: Engine
     addresses: Addresses
     version: str
 
 
 GATEWAY = web.AppKey("gateway", Gateway)
+
+#: In a request: the public address that what is held stands under, if it is another.
+ROOT = web.RequestKey("root", str)
 
 
 def gateway(request: web.Request) -> Gateway:
@@ -43,6 +50,8 @@ def gateway(request: web.Request) -> Gateway:
 
 def public_root(request: web.Request) -> str:
     """The address of the DICOMweb server as this client sees it, with a last slash."""
+    if ROOT in request:
+        return request[ROOT]
     return gateway(request).addresses.root(
         request.headers, request.remote, request.secure
     )

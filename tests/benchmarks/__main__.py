@@ -1,6 +1,7 @@
 """``python -m tests.benchmarks``: measure our server and Orthanc on the same data."""
 
 import argparse
+import itertools
 import json
 import signal
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 
 from tests import peers
 
-from . import report
+from . import report, transfers
 from .data import Sizes, collection, usual_folder
 from .rounds import FailedWorkloadError, Measure, Side, run
 from .workloads import WORKLOADS, Workload
@@ -26,6 +27,7 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
         prog="python -m tests.benchmarks", description=__doc__
     )
     names = list(dict.fromkeys(workload.name for workload in WORKLOADS))
+    names += transfers.NAMES
     add = parser.add_argument
     add("--rounds", type=int, default=3, help="the figures are their medians")
     add(
@@ -93,8 +95,14 @@ def measured(asked: argparse.Namespace, storage: Path) -> list[Measure]:
     """Run what was asked for, telling of each row as it comes."""
     data = collection(asked.data, Sizes.scaled(asked.scale))
     rows: list[Workload] = [row for row in WORKLOADS if row.name in asked.workload]
+    pairs = [name for name in transfers.NAMES if name in asked.workload]
+    if asked.ours != "gateway":
+        pairs = []
     measures = []
-    for measure in run(asked.rounds, sides(asked), rows, data, storage):
+    for measure in itertools.chain(
+        run(asked.rounds, sides(asked), rows, data, storage),
+        transfers.run(pairs, asked.rounds, data, storage, asked.workers),
+    ):
         measures.append(measure)
         print(
             f"{measure.side} {measure.workload.title}: {measure.wall:.3f} s,"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from tests.peers import gateway
+from tests.peers import free_port, gateway
 
 README = Path(__file__).parents[2] / "README.rst"
 _END = "@@ end of a command @@"
@@ -28,15 +28,29 @@ def _session() -> list[tuple[str, list[str]]]:
     return session
 
 
-def _here(text: str, url: str, config: Path) -> str:
-    """The line as it is for a server elsewhere and a package installed elsewhere."""
-    bundled = str(Path(pydicom.__file__).parent)
-    run = f"{sys.executable} -m gateway --config {config}"
-    return (
-        text.replace("http://localhost:8042", url)
-        .replace(".venv/lib/python3*/site-packages/pydicom", bundled)
-        .replace("python3 run.py", run)
-    )
+class _Here:
+    """Makes a line of README one for servers elsewhere and a package installed elsewhere."""
+
+    def __init__(self, url: str, config: Path, folder: Path) -> None:
+        run = f"{sys.executable} -m gateway"
+        second = str(folder / "second")
+        self._changes = {
+            "http://localhost:8042": url,
+            "localhost:8043": f"localhost:{free_port()}",
+            ".venv/lib/python3*/site-packages/pydicom": str(
+                Path(pydicom.__file__).parent
+            ),
+            "python3 run.py --config /tmp/second.json": f"{run} --config {second}.json",
+            "python3 run.py": f"{run} --config {config}",
+            "/tmp/second": second,
+        }
+        _, _, port = self._changes["localhost:8043"].partition(":")
+        self._changes["--port 8043"] = f"--port {port}"
+
+    def __call__(self, text: str) -> str:
+        for old, new in self._changes.items():
+            text = text.replace(old, new)
+        return text
 
 
 def _printed(shell: subprocess.Popen[str], command: str) -> list[str]:
@@ -60,7 +74,7 @@ def test_the_first_five_minutes_print_what_readme_says(tmp_path: Path) -> None:
     assert len(session) > 15
     assert sum(bool(expected) for _, expected in session) > 12
     with gateway(tmp_path) as (url, _):
-        config = next(tmp_path.rglob("*.json"))
+        here = _Here(url, next(tmp_path.rglob("*.json")), tmp_path)
         with subprocess.Popen(
             ["bash"],
             stdin=subprocess.PIPE,
@@ -70,8 +84,8 @@ def test_the_first_five_minutes_print_what_readme_says(tmp_path: Path) -> None:
             cwd=Path(__file__).parents[2],
         ) as shell:
             for command, expected in session:
-                printed = _printed(shell, _here(command, url, config))
-                wanted = [_here(line, url, config) for line in expected]
+                printed = _printed(shell, here(command))
+                wanted = [here(line) for line in expected]
                 assert printed == wanted, command
             assert shell.stdin is not None
             shell.stdin.close()

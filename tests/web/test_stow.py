@@ -217,6 +217,13 @@ FORMS = {
         'multipart/related; type="application/dicom";'
         ' boundary="0f3cf5c0-70e0-41ef-baef-c6f9f65ec3e1"',
     ),
+    "Orthanc: two identifiers as the boundary, longer than it may be": (
+        lambda file: multipart(
+            file, boundary="-".join(["0f3cf5c0-70e0-41ef-baef-c6f9f65ec3e1"] * 2)
+        ),
+        'multipart/related; type="application/dicom"; boundary='
+        "0f3cf5c0-70e0-41ef-baef-c6f9f65ec3e1-0f3cf5c0-70e0-41ef-baef-c6f9f65ec3e1",
+    ),
     "Weasis: no blanks, no quotes around the boundary": (
         multipart,
         'multipart/related;type="application/dicom";boundary=BOUNDARY',
@@ -641,7 +648,7 @@ async def test_only_a_part_without_its_end_is_a_bad_request(
         (b"x" * 100_000, content_type()),
         (multipart(b"x"), 'multipart/related; type="application/dicom"'),
         (multipart(b"x"), content_type('""')),
-        (multipart(b"x", boundary="b" * 71), content_type("b" * 71)),
+        (multipart(b"x", boundary="b" * 201), content_type("b" * 201)),
         (multipart(b"x"), content_type('"BOUNDARY')),
     ],
 )

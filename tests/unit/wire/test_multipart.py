@@ -320,7 +320,7 @@ def test_a_boundary_is_taken_from_the_parameters():
     [
         {},
         {"boundary": ""},
-        {"boundary": "b" * 71},
+        {"boundary": "b" * 201},
         {"boundary": "a "},
         {"boundary": "a\r\nb"},
         {"boundary": "ä"},

@@ -1,0 +1,1 @@
+"""Transfers: what passes between the archive and remote servers, as work for jobs."""
