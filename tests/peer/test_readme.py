@@ -29,7 +29,7 @@ def _session() -> list[tuple[str, list[str]]]:
 
 
 class _Here:
-    """Makes a line of README one for servers elsewhere and a package installed elsewhere."""
+    """Makes a line of README one for servers and a package that are elsewhere."""
 
     def __init__(self, url: str, config: Path, folder: Path) -> None:
         run = f"{sys.executable} -m gateway"
