@@ -7,11 +7,13 @@ handler is missing here.
 
 from gateway.dicomweb import (
     bulk,
+    bulk_resources,
     capabilities,
     delete,
     frame_types,
     frames,
     metadata,
+    pixel_resources,
     qido,
     rendered,
     stow,
@@ -27,13 +29,15 @@ _RELATED = "multipart/related"
 _XML = "application/dicom+xml"
 _OCTETS = "application/octet-stream"
 _PICTURES = ("image/jpeg", "image/png", "image/gif", "image/jp2")
+_VIDEOS = ("video/mp4", "video/mpeg", "video/H265")
 _SHOWN = (
-    *(*_PICTURES, "video/mp4", "video/mpeg", "video/H265", "application/pdf"),
+    *(*_PICTURES, *_VIDEOS, "application/pdf"),
     *("text/html", "text/plain", "text/xml", "model/stl", "model/obj", "model/mtl"),
 )
 
 _CONDITIONAL = (200, 304, 404)
 _RANGES = (200, 206, 304, 404, 412, 416)
+_SOME = (200, 206, 304, 404)
 
 _SEARCH_FOR = (
     *("limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching"),
@@ -105,8 +109,20 @@ OPERATIONS: dict[Handler, Operation] = {
     bulk.retrieve: Operation(
         "Retrieve a value that metadata refers to",
         ("accept",),
-        produces=(_RELATED, _OCTETS),
+        produces=(_RELATED, _OCTETS, *_VIDEOS),
         statuses=_RANGES,
+    ),
+    bulk_resources.retrieve: Operation(
+        "Retrieve all values that metadata refers to",
+        ("accept",),
+        produces=(_RELATED,),
+        statuses=_SOME,
+    ),
+    pixel_resources.retrieve: Operation(
+        "Retrieve all pixel data, frame by frame",
+        ("accept",),
+        produces=(_RELATED,),
+        statuses=_SOME,
     ),
     rendered.rendered: _picture("Retrieve pictures, or a document, to be shown"),
     frames.retrieve: Operation(

@@ -18,6 +18,7 @@ from aiohttp import web
 from gateway.archive import FileRange, Instance, Piece
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.transcode import can_transcode
+from gateway.dicomweb.gathered import LEFT_OUT
 from gateway.dicomweb.instance_types import (
     DICOM,
     MULTIPART,
@@ -27,9 +28,9 @@ from gateway.dicomweb.instance_types import (
 )
 from gateway.errors import CannotTranscode, NotAcceptable
 from gateway.imaging import Imaging
-from gateway.web.context import accept, gateway, public_root
+from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.files import Section, send_file
-from gateway.web.replies import streaming
+from gateway.web.replies import streaming, warning
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
 from gateway.wire.media import MediaType
@@ -128,6 +129,7 @@ async def _send(
     response.headers["Content-Type"] = multipart.content_type(DICOM, boundary)
     if partial:
         response.set_status(HTTPStatus.PARTIAL_CONTENT)
+        response.headers.update(warning(request, LEFT_OUT))
     async with aclosing(_ahead(gateway(request).imaging, found)) as files:
         # What cannot be made is refused before the answer begins.
         first = await anext(files)
@@ -149,10 +151,7 @@ async def _part(
     given: _Given,
     first: bool = True,
 ) -> None:
-    location = (
-        f"{public_root(request)}studies/{instance.study}/series/{instance.series}"
-        f"/instances/{instance.uid}"
-    )
+    location = instance_address(public_root(request), instance)
     headers = (
         ("Content-Type", given.content_type),
         ("Content-Length", str(given.piece.stop)),

@@ -18,7 +18,7 @@ from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, gateway, public_root, uid
-from gateway.web.replies import JSON, XML, json_array, xml_documents
+from gateway.web.replies import JSON, XML, json_array, warning, xml_documents
 from gateway.wire.media import Offer, choose
 
 _OFFERS = (
@@ -79,9 +79,7 @@ async def _search(
         warnings = list(_warnings(query))
         if query.limit is not None and len(page) >= min(query.limit, _LONGEST_PAGE):
             warnings += _of_more(await archive.remaining(query))
-        if warnings:
-            root = public_root(request)
-            headers["Warning"] = ", ".join(f"299 {root}: {text}" for text in warnings)
+        headers |= warning(request, *warnings)
         return await reply(request, texts, headers)
 
 

@@ -10,6 +10,7 @@ thumbnail is always one picture, of the image in the middle, with nothing writte
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from http import HTTPStatus
 
 from aiohttp import web
@@ -24,6 +25,7 @@ from gateway.dicom.render_options import (
 )
 from gateway.dicom.subject import Kind
 from gateway.dicomweb import showing
+from gateway.dicomweb.gathered import LEFT_OUT
 from gateway.dicomweb.showing import Shown
 from gateway.errors import BadRequest, NotFound
 from gateway.web.conditional import etag, not_modified
@@ -139,7 +141,11 @@ async def _several(
     if held is not None:
         return held
     pictures = showing.pictures(gateway(request), instances, options, kind)
-    status = HTTPStatus.PARTIAL_CONTENT if others else HTTPStatus.OK
+    status = HTTPStatus.OK
+    if others:
+        status = HTTPStatus.PARTIAL_CONTENT
+        options = replace(options, warnings=(*options.warnings, LEFT_OUT))
+        headers |= showing.common_headers(request, options)
     return await _multipart(request, _located(request, pictures), kind, headers, status)
 
 

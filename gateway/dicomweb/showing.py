@@ -6,7 +6,6 @@ are given as they are or as text.
 """
 
 import asyncio
-import base64
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -31,8 +30,9 @@ from gateway.dicom.xml import to_xml
 from gateway.dicomweb import bulk
 from gateway.errors import NotAcceptable, NotFound, TooLarge
 from gateway.web.conditional import etag, not_modified
-from gateway.web.context import Gateway, gateway, public_root
-from gateway.web.files import Section, send_file
+from gateway.web.context import Gateway, gateway
+from gateway.web.files import send_file
+from gateway.web.replies import warning
 from gateway.wire.media import MediaType, Offer, choose
 
 T = TypeVar("T")
@@ -46,8 +46,6 @@ _FRAMES_AT_A_TIME = 16
 _PIXEL_DATA = "7fe00010"
 _HTML, _PLAIN, _XML = "text/html", "text/plain", "text/xml"
 _TEXTS = (_HTML, _PLAIN, _XML)
-#: The media type as it is spelled, where that is not lower case.
-_SPELLED = {"video/h265": "video/H265"}
 _ALIASES = {"image/jpg": JPEG, "image/pjpeg": JPEG, "image/j2k": JP2}
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
 
@@ -248,12 +246,7 @@ async def _ahead(
 def common_headers(request: web.Request, options: RenderOptions) -> dict[str, str]:
     """The headers of every answer with pictures."""
     headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
-    if options.warnings:
-        root = public_root(request)
-        headers["Warning"] = ", ".join(
-            f"299 {root}: {text}" for text in options.warnings
-        )
-    return headers
+    return headers | warning(request, *options.warnings)
 
 
 async def send_picture(
@@ -284,14 +277,14 @@ async def send_other(
     if subject.kind is Kind.VIDEO:
         section = await bulk.joined(archive, instance, _PIXEL_DATA, None)
     else:
-        section = await _document(archive, instance, subject.size)
+        section = await bulk.joined(archive, instance, DOCUMENT.lower(), subject.size)
     headers = {
         "Content-Disposition": f'inline; filename="{file_name(instance, offer.kind)}"',
         "Content-Security-Policy": report.CONTENT_SECURITY_POLICY,
     }
     if offer.kind == "application/pdf":
         del headers["Content-Security-Policy"]  # it would stop the browser's own viewer
-    media_type = _SPELLED.get(offer.kind, offer.kind)
+    media_type = bulk.SPELLED.get(offer.kind, offer.kind)
     return await send_file(request, instance, media_type, headers, section)
 
 
@@ -300,24 +293,6 @@ def file_name(instance: Instance, kind: str) -> str:
     ending = {"application/dicom": "dcm", "video/mpeg": "mpg", "text/xml": "xml"}
     name = _UNSAFE.sub("_", instance.uid)
     return f"{name}.{ending.get(kind) or kind.split('/')[1]}"
-
-
-async def _document(archive: Archive, instance: Instance, size: int | None) -> Section:
-    """The document in an instance, from its header if it is short."""
-
-    def inline(header: bytes, places: dict[str, Any]) -> bytes | None:
-        found = orjson.loads(header).get(DOCUMENT, {}).get("InlineBinary")
-        return None if found is None else base64.b64decode(found)
-
-    data = await archive.header(instance, inline)
-    if data is None:
-        return await bulk.joined(archive, instance, DOCUMENT.lower(), size)
-    whole = data[:size]
-    return Section(
-        len(whole),
-        lambda start, stop: [whole[start:stop]],
-        label=f"-{DOCUMENT.lower()}",
-    )
 
 
 async def _send_report(

@@ -5,14 +5,14 @@ an answer has its length and a reader sees when it is cut; what is missing is kn
 the first byte. What is wanted in another transfer syntax is for `converted`.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from aiohttp import web
 
 from gateway.archive import Instance, Piece
 from gateway.dicom.hierarchy import Level
-from gateway.dicomweb import converted
+from gateway.dicomweb import bulk, bulk_resources, converted, pixel_resources
 from gateway.dicomweb.instance_types import (
     DICOM,
     MULTIPART,
@@ -26,7 +26,7 @@ from gateway.web.files import send_file
 from gateway.web.replies import streaming
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
-from gateway.wire.media import choose
+from gateway.wire.media import MediaType, choose
 
 #: Instances of an answer whose length is told beforehand; of more, each part's is.
 LENGTH_KNOWN = 8192
@@ -50,6 +50,8 @@ async def retrieve(
         offers.append(offer_of(DICOM, held))
     ranges = accept(request)
     offer = choose(ranges, offers)
+    if offer is None and held and (other := _alias(ranges)) is not None:
+        return await other(request, study, series, instance)
     if offer is None or not held:
         # Absent is absent, whatever the client would have taken.
         async with aclosing(archive.instances(level, *uids)) as groups:
@@ -62,6 +64,19 @@ async def retrieve(
         return await converted.several(request, level, uids)
     async with aclosing(archive.instances(level, *uids)) as groups:
         return await _multipart(request, groups)
+
+
+def _alias(
+    ranges: Sequence[MediaType],
+) -> Callable[..., Awaitable[web.StreamResponse]] | None:
+    """The resource of parts that are no files, asked for here as in 2013 (10.4.4)."""
+    for one in sorted(ranges, key=lambda one: -one.q):
+        if one.kind == MULTIPART and one.q > 0 and one.inner is not None:
+            if one.inner == bulk.OCTETS:
+                return bulk_resources.retrieve
+            if one.inner.startswith(("image/", "video/")):
+                return pixel_resources.retrieve
+    return None
 
 
 def _what_there_is(level: Level, held: Iterable[str]) -> str:
