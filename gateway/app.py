@@ -57,6 +57,7 @@ def make_archive(settings: Settings) -> Archive:
         settings.index_directory,
         overwrite=Overwrite(settings.overwrite_instances),
         encodings=default_encodings(settings.default_encoding),
+        inline_binary=settings.dicom_web.inline_binary_maximum_size,
         limits=Limits(
             storage_size=settings.maximum_storage_size * _MEBIBYTE if reject else 0,
             free_space=settings.minimum_free_space_mb * _MEBIBYTE,

@@ -21,6 +21,7 @@ from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Attributes, Level
 from gateway.dicom.pixels import PixelLayout, layout_of
 from gateway.dicom.query import Query
+from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import BadConfiguration, NotFound, StorageFull
 from gateway.intake import Intake, Receiver
 from gateway.outcomes import NO_LIMITS, Limits, Overwrite
@@ -66,6 +67,7 @@ class Archive:
         *,
         overwrite: Overwrite = Overwrite.NEVER,
         encodings: Encodings = LATIN1,
+        inline_binary: int = INLINE_BINARY_LIMIT,
         limits: Limits = NO_LIMITS,
     ) -> None:
         self._blobs = DiskBlobs(storage)
@@ -79,6 +81,7 @@ class Archive:
             self._index,
             overwrite=overwrite,
             encodings=encodings,
+            inline_binary=inline_binary,
             limits=limits,
         )
 

@@ -23,6 +23,7 @@ from gateway.dicom.header import (
     read_header,
     read_header_of,
 )
+from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import GatewayError, StorageFull
 from gateway.outcomes import (
     NO_LIMITS,
@@ -95,6 +96,7 @@ class Intake:
         *,
         overwrite: Overwrite = Overwrite.NEVER,
         encodings: Encodings = LATIN1,
+        inline_binary: int = INLINE_BINARY_LIMIT,
         limits: Limits = NO_LIMITS,
     ) -> None:
         self.blobs = blobs
@@ -102,7 +104,7 @@ class Intake:
         self._database = database
         self._index = index
         self._overwrite = overwrite is not Overwrite.NEVER
-        self._encodings = encodings
+        self._reading = encodings, inline_binary
         self._limits = limits
         self._free, self._measured = 0, -math.inf  # free space, and when it was
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
@@ -165,10 +167,10 @@ class Intake:
 
     def _header(self, arrived: _Arrived) -> Header:
         if arrived.incoming is None:
-            return read_header(arrived.whole(), self._encodings)
+            return read_header(arrived.whole(), *self._reading)
         arrived.incoming.append(arrived.buffers)
         arrived.buffers = []
-        return read_header_of(arrived.incoming.path, self._encodings)
+        return read_header_of(arrived.incoming.path, *self._reading)
 
     def _read_large(self, session: Session, arrived: _Arrived) -> Ready | Outcome:
         """Read, and compare with what is held: nobody's commit waits for that."""

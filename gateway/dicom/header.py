@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Attributes, Uids, first_text, is_uid
-from gateway.dicom.walk import Buffer, Scope, Walk
+from gateway.dicom.walk import INLINE_BINARY_LIMIT, Buffer, Scope, Walk
 from gateway.errors import NotDicom, StorageFull
 
 _IMPLICIT = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
@@ -51,10 +51,15 @@ class Header:
     bulk: dict[str, tuple[int, int]]  # path of a reference -> offset, length
 
 
-def read_header(buffer: Buffer, encodings: Encodings = LATIN1) -> Header:
+def read_header(
+    buffer: Buffer,
+    encodings: Encodings = LATIN1,
+    inline_binary: int = INLINE_BINARY_LIMIT,
+) -> Header:
     """The header of the DICOM file in the buffer; `encodings` if it declares none.
 
-    Raises NotDicom, saying what is wrong, for whatever cannot be kept.
+    Binary values of more than `inline_binary` bytes stay in the file. Raises NotDicom,
+    saying what is wrong, for whatever cannot be kept.
     """
     size = len(buffer)
     if size < _META_START or buffer[128:_META_START] != _MAGIC:
@@ -64,7 +69,9 @@ def read_header(buffer: Buffer, encodings: Encodings = LATIN1) -> Header:
     if not is_uid(transfer_syntax):
         raise NotDicom("no valid TransferSyntaxUID (0002,0010)")
     try:
-        attributes, bulk = _data_set(buffer, start, transfer_syntax, encodings)
+        attributes, bulk = _data_set(
+            buffer, start, transfer_syntax, encodings, inline_binary
+        )
     except struct.error:
         raise NotDicom("the file ends inside an element") from None
     return Header(
@@ -76,13 +83,17 @@ def read_header(buffer: Buffer, encodings: Encodings = LATIN1) -> Header:
     )
 
 
-def read_header_of(path: Path, encodings: Encodings = LATIN1) -> Header:
+def read_header_of(
+    path: Path,
+    encodings: Encodings = LATIN1,
+    inline_binary: int = INLINE_BINARY_LIMIT,
+) -> Header:
     """The header of the DICOM file at the path, of any size."""
     with path.open("rb") as file:
         if not path.stat().st_size:
             raise NotDicom("an empty file")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-            return read_header(buffer, encodings)
+            return read_header(buffer, encodings, inline_binary)
 
 
 def may_be_deflated(buffer: Buffer) -> bool:
@@ -120,7 +131,11 @@ def _meta(buffer: Buffer, size: int) -> tuple[Attributes, int]:
 
 
 def _data_set(
-    buffer: Buffer, start: int, transfer_syntax: str, encodings: Encodings
+    buffer: Buffer,
+    start: int,
+    transfer_syntax: str,
+    encodings: Encodings,
+    inline_binary: int,
 ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
     if transfer_syntax in DEFLATED:
         with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
@@ -128,12 +143,12 @@ def _data_set(
             size = file.tell()
             if size <= _INFLATE_IN_MEMORY:
                 file.seek(0)
-                return _walk(file.read(), 0, False, False, encodings)
+                return _walk(file.read(), 0, (False, False), encodings, inline_binary)
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
-                return _walk(inflated, 0, False, False, encodings)
-    implicit, big = encoding_of(buffer, start, transfer_syntax)
-    return _walk(buffer, start, implicit, big, encodings)
+                return _walk(inflated, 0, (False, False), encodings, inline_binary)
+    encoding = encoding_of(buffer, start, transfer_syntax)
+    return _walk(buffer, start, encoding, encodings, inline_binary)
 
 
 def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool, bool]:
@@ -145,9 +160,16 @@ def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool,
 
 
 def _walk(
-    buffer: Buffer, start: int, implicit: bool, big: bool, encodings: Encodings
+    buffer: Buffer,
+    start: int,
+    encoding: tuple[bool, bool],
+    encodings: Encodings,
+    inline_binary: int,
 ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
-    walk = Walk(buffer, len(buffer), implicit=implicit, big=big)
+    implicit, big = encoding
+    walk = Walk(
+        buffer, len(buffer), implicit=implicit, big=big, inline_binary=inline_binary
+    )
     attributes, end = walk.data_set(start, len(buffer), Scope(encodings))
     # Too short for an element: padding, or what is left of one that was cut off.
     if bytes(buffer[end:]).strip(_AFTER_THE_END):
