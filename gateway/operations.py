@@ -143,6 +143,9 @@ OPERATIONS: dict[Handler, Operation] = {
     stow.store: _STORE,
     delete.delete: Operation("Delete instances", statuses=(204, 404)),
     capabilities.describe: _DESCRIBE,
+    capabilities.info: Operation(
+        "Where the DICOMweb server is", produces=(_JSON,), statuses=(200,)
+    ),
     system.system: Operation("What this is", produces=(_JSON,), statuses=(200,)),
     system.statistics: Operation(
         "How much is held", produces=(_JSON,), statuses=(200,)

@@ -27,6 +27,7 @@ _INSTANCE = f"{_SERIES}/instances/{{instance}}"
 
 _READ: tuple[tuple[str, Handler], ...] = (
     ("", capabilities.describe),
+    ("info", capabilities.info),
     ("studies", qido.studies),
     ("series", qido.series),
     ("instances", qido.instances),

@@ -16,6 +16,8 @@ _PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
 #: Documents that are given as they are; others could be anything.
 _DOCUMENT_KINDS = frozenset({PDF, "text/xml", "model/stl", "model/obj", "model/mtl"})
 
+_WORDS = {PDF: "PDF", "text/xml": "XML"}
+
 _MPEG2 = "video/mpeg"
 _MP4 = "video/mp4"
 _H265 = "video/h265"
@@ -53,6 +55,13 @@ class Subject:
     layout: PixelLayout | None = None  # of an image
     representative: int = 1  # the frame to show, if only one is
     size: int | None = None  # of a document, without padding
+
+    @property
+    def word(self) -> str:
+        """What is written on its icon; nothing for what is shown itself, or not at all."""
+        if self.kind is Kind.DOCUMENT:
+            return _WORDS.get(self.media_type, "3D")
+        return {Kind.VIDEO: "VIDEO", Kind.REPORT: "SR"}.get(self.kind, "")
 
     @property
     def frames(self) -> int:

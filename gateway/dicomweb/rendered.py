@@ -5,7 +5,8 @@ part of a multipart answer. Several images are parts of one answer; who takes no
 a single picture is told so (406), as PS3.18 10.4.4 has it. A study or series gives one
 part for each instance with an image, in the order of their numbers; an instance gives one
 for each frame, and by itself its first frame, or all of them as a GIF that moves. A
-thumbnail is always one picture, of the image in the middle, with nothing written on it.
+thumbnail is always one picture, of the image in the middle, with nothing written on it;
+what has no image but can be shown has an icon.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -156,13 +157,20 @@ async def _only(
     archive = gateway(request).archive
     if images:
         return await showing.shown(archive, images[0])
+    async for one in _all_shown(request, uids):
+        if one.subject.kind is not Kind.NOTHING:
+            return one
+    raise NotFound("there is no image here, no document and no report")
+
+
+async def _all_shown(
+    request: web.Request, uids: Sequence[str]
+) -> AsyncGenerator[Shown, None]:
+    archive = gateway(request).archive
     async with aclosing(archive.instances(Level(len(uids)), *uids)) as groups:
         async for group in groups:
             for instance in group:
-                one = await showing.shown(archive, instance)
-                if one.subject.kind is not Kind.NOTHING:
-                    return one
-    raise NotFound("there is no image here, no document and no report")
+                yield await showing.shown(archive, instance)
 
 
 async def _located(
@@ -256,18 +264,28 @@ async def thumbnail(
     options = thumbnail_of(rendered_options(request.query), THUMBNAIL_SIDE)
     archive = gateway(request).archive
     if len(uids) == Level.INSTANCE:
-        held = await archive.instance(*uids)
+        one = await showing.shown(archive, await archive.instance(*uids))
     else:
         found, _ = await showing.images(archive, Level(len(uids)), uids)
-        if not found:
-            raise NotFound("there is no image here that could stand for the rest")
-        held = found[len(found) // 2]
-    one = await showing.shown(archive, held)
-    if one.subject.kind is not Kind.IMAGE:
-        raise NotFound("this instance has no image to make a thumbnail of")
+        one = await _standing(request, uids, found)
     offer = showing.chosen(accept(request), _SINGLES)
+    if one.subject.kind is not Kind.IMAGE:
+        return await showing.send_icon(request, one, options, offer.kind)
     number = [one.subject.representative]
     return await showing.send_picture(request, one, number, options, offer.kind)
+
+
+async def _standing(
+    request: web.Request, uids: Sequence[str], images: Sequence[Instance]
+) -> Shown:
+    """What stands for a study or series: an image, or else what has an icon."""
+    archive = gateway(request).archive
+    if images:
+        return await showing.shown(archive, images[len(images) // 2])
+    async for one in _all_shown(request, uids):
+        if one.subject.word:
+            return one
+    raise NotFound("there is nothing here that could stand for the rest")
 
 
 async def frame_thumbnail(

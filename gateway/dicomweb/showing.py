@@ -21,16 +21,17 @@ from gateway.archive import Archive, Instance
 from gateway.dicom import report
 from gateway.dicom.codecs import can_decode
 from gateway.dicom.hierarchy import Attributes, Level
+from gateway.dicom.icons import icon
 from gateway.dicom.job import Job, needed, perform
 from gateway.dicom.pictures import GIF, JP2, JPEG, KINDS, PNG
 from gateway.dicom.render import attributes_of
-from gateway.dicom.render_options import RenderOptions
+from gateway.dicom.render_options import RenderOptions, check_quality
 from gateway.dicom.subject import DOCUMENT, Kind, Subject, subject_of
 from gateway.dicom.xml import to_xml
 from gateway.dicomweb import bulk
 from gateway.errors import NotAcceptable, NotFound, TooLarge
 from gateway.web.conditional import etag, not_modified
-from gateway.web.context import Gateway, gateway
+from gateway.web.context import Gateway, check_charset, gateway
 from gateway.web.files import send_file
 from gateway.web.replies import warning
 from gateway.wire.media import MediaType, Offer, choose
@@ -208,6 +209,7 @@ async def _job(
     kind: str,
 ) -> Job:
     """All that pictures are made of but for what is read from the file."""
+    check_quality(options, kind)
     if len(numbers) > MOST_FRAMES:
         raise TooLarge(f"more than {MOST_FRAMES} frames in one picture")
 
@@ -266,6 +268,25 @@ async def send_picture(
     return web.Response(body=data, content_type=kind, headers=headers)
 
 
+async def send_icon(
+    request: web.Request, one: Shown, options: RenderOptions, kind: str
+) -> web.StreamResponse:
+    """Answer with a small picture of what kind of instance this is."""
+    word = one.subject.word
+    if not word:
+        raise NotFound("there is nothing in this instance that has a thumbnail")
+    check_quality(options, kind)
+    headers = common_headers(request, options)
+    held = not_modified(request, etag(request, word, kind), headers)
+    if held is not None:
+        return held
+    sides = [side for side in (options.width, options.height) if side]
+    size = (options.width or sides[0], options.height or sides[0])
+    work = (word, size, kind, options.quality)
+    data = await gateway(request).imaging.once(("icon", *work), icon, *work)
+    return web.Response(body=data, content_type=kind, headers=headers)
+
+
 async def send_other(
     request: web.Request, one: Shown, offer: Offer
 ) -> web.StreamResponse:
@@ -303,7 +324,7 @@ async def _send_report(
         "Cache-Control": "private, no-cache",
         "Content-Security-Policy": report.CONTENT_SECURITY_POLICY,
     }
-    _check_charset(request)
+    check_charset(request)
     held = not_modified(request, etag(request, instance.blob, kind), headers)
     if held is not None:
         return held
@@ -317,13 +338,3 @@ async def _send_report(
 
     body = await gateway(request).archive.header(instance, text)
     return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
-
-
-def _check_charset(request: web.Request) -> None:
-    """Raise NotAcceptable if text is wanted in other characters than ours."""
-    wanted = {
-        name.split(";")[0].strip().lower()
-        for name in request.query.get("charset", "").split(",")
-    } - {""}
-    if wanted and not wanted & {"utf-8", "utf8", "iso_ir 192", "iso-ir-192", "*"}:
-        raise NotAcceptable("charset: text is given in utf-8 here")

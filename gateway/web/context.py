@@ -19,6 +19,9 @@ from gateway.wire.media import MediaType, accept_of
 _CODINGS = frozenset({"", "identity", "gzip", "deflate"})
 
 
+#: UTF-8 as queries name it, or anything.
+_CHARSETS = frozenset({"utf-8", "utf8", "iso_ir 192", "iso-ir-192", "*"})
+
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -53,6 +56,17 @@ def accept(request: web.Request) -> list[MediaType]:
     return accept_of(
         request.query.getall("accept", []), request.headers.getall("Accept", [])
     )
+
+
+def check_charset(request: web.Request) -> None:
+    """Raise BadRequest if text is asked for in other characters than UTF-8 (8.3.3.2).
+
+    The Accept-Charset header is passed over, as RFC 9110 12.5.2 wants it today.
+    """
+    asked = ",".join(request.query.getall("charset", []))
+    wanted = {name.split(";")[0].strip().lower() for name in asked.split(",")} - {""}
+    if wanted and not wanted & _CHARSETS:
+        raise BadRequest("charset: text is given in utf-8 here")
 
 
 def uid(text: str, name: str) -> str:
