@@ -97,7 +97,7 @@ OPERATIONS: dict[Handler, Operation] = {
     wado_rs.retrieve: Operation(
         "Retrieve instances as DICOM files",
         ("accept",),
-        produces=(_RELATED, "application/dicom"),
+        produces=(_RELATED, "application/dicom", "application/zip"),
         statuses=_RANGES,
     ),
     metadata.metadata: Operation(

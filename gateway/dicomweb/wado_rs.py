@@ -12,10 +12,11 @@ from aiohttp import web
 
 from gateway.archive import Instance, Piece
 from gateway.dicom.hierarchy import Level
-from gateway.dicomweb import bulk, bulk_resources, converted, pixel_resources
+from gateway.dicomweb import bulk, bulk_resources, converted, pixel_resources, zip_rs
 from gateway.dicomweb.instance_types import (
     DICOM,
     MULTIPART,
+    ZIP,
     all_as_stored,
     offer_of,
 )
@@ -48,6 +49,7 @@ async def retrieve(
     offers = [offer_of(MULTIPART, held)]
     if level is Level.INSTANCE:
         offers.append(offer_of(DICOM, held))
+    offers.append(offer_of(ZIP, held))
     ranges = accept(request)
     offer = choose(ranges, offers)
     if offer is None and held and (other := _alias(ranges)) is not None:
@@ -60,8 +62,10 @@ async def retrieve(
     as_stored = all_as_stored(ranges, offer.kind, held)
     if offer.kind == DICOM:
         return await (_single if as_stored else converted.single)(request, uids)
+    if offer.kind == ZIP:
+        return await zip_rs.retrieve(request, uids, as_stored=as_stored)
     if not as_stored:
-        return await converted.several(request, level, uids)
+        return await converted.several(request, uids)
     async with aclosing(archive.instances(level, *uids)) as groups:
         return await _multipart(request, groups)
 
@@ -83,7 +87,7 @@ def _what_there_is(level: Level, held: Iterable[str]) -> str:
     single = ", application/dicom" if level is Level.INSTANCE else ""
     syntaxes = ", ".join(sorted(held))
     return (
-        f'here there is multipart/related; type="application/dicom"{single},'
+        f'here there is multipart/related; type="application/dicom"{single}, {ZIP},'
         f" with transfer-syntax {syntaxes}, or what can be made of it"
     )
 

@@ -16,7 +16,6 @@ from gateway.dicom.pictures import GIF, KINDS
 from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN
 from gateway.dicom.render_options import uri_options
 from gateway.dicom.subject import Kind, Subject
-from gateway.dicom.transcode import can_transcode
 from gateway.dicomweb import showing
 from gateway.dicomweb.showing import Shown
 from gateway.errors import BadRequest, NotAcceptable, NotFound
@@ -183,10 +182,10 @@ async def _target(request: web.Request, instance: Instance, wanted: str) -> str:
         raise BadRequest("transferSyntax is not a UID")
     if wanted in _REFUSED:
         raise NotAcceptable("transferSyntax: this one is not sent over the web")
-    layout = (await gateway(request).imaging.pixels(instance)).layout
+    pixels = await gateway(request).imaging.pixels(instance)
     if not wanted and held in LOSSY:
         return held
-    if can_transcode(held, layout, wanted or EXPLICIT_LITTLE_ENDIAN):
+    if pixels.can_become(held, wanted or EXPLICIT_LITTLE_ENDIAN):
         return wanted or EXPLICIT_LITTLE_ENDIAN
     if wanted:
         raise NotAcceptable(
