@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gateway.dicom.presentation import Presentation
 from gateway.errors import BadRequest
 
 LINEAR = "LINEAR"
@@ -80,6 +81,7 @@ class RenderOptions:
     window: Window | None = None
     annotation: frozenset[str] = frozenset()
     profile: str = "no"  # "no", "yes" or "srgb"
+    presentation: Presentation | None = None  # instead of `source`
     warnings: tuple[str, ...] = ()  # what was asked for and is not done
 
 

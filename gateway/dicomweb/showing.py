@@ -24,6 +24,7 @@ from gateway.dicom.hierarchy import Attributes, Level
 from gateway.dicom.icons import icon
 from gateway.dicom.job import Job, needed, perform
 from gateway.dicom.pictures import GIF, JP2, JPEG, KINDS, PNG
+from gateway.dicom.presentation import with_state
 from gateway.dicom.render import attributes_of
 from gateway.dicom.render_options import RenderOptions, check_quality
 from gateway.dicom.subject import DOCUMENT, Kind, Subject, subject_of
@@ -153,9 +154,11 @@ async def picture(
     numbers: Sequence[int],
     options: RenderOptions,
     kind: str,
+    state: Attributes | None = None,
 ) -> bytes:
-    """The picture of a frame, or of several as one that moves."""
-    return await _done(parts, one, await _job(parts, one, numbers, options, kind))
+    """The picture of a frame, or of several as one that moves; in a presentation state."""
+    job = await _job(parts, one, numbers, options, kind, state)
+    return await _done(parts, one, job)
 
 
 async def pictures_of_frames(
@@ -207,6 +210,7 @@ async def _job(
     numbers: Sequence[int],
     options: RenderOptions,
     kind: str,
+    state: Attributes | None = None,
 ) -> Job:
     """All that pictures are made of but for what is read from the file."""
     check_quality(options, kind)
@@ -217,6 +221,10 @@ async def _job(
         header: bytes, places: dict[str, Any]
     ) -> tuple[list[Attributes], dict[str, Any]]:
         attributes = attributes_of(orjson.loads(header), numbers, options)
+        if state is not None:
+            uid = one.instance.uid
+            pairs = zip(attributes, numbers, strict=True)
+            attributes = [with_state(each, state, uid, n) for each, n in pairs]
         return attributes, needed(attributes, places)
 
     attributes, places = await parts.archive.header(one.instance, prepare)
@@ -257,14 +265,16 @@ async def send_picture(
     numbers: Sequence[int],
     options: RenderOptions,
     kind: str,
+    state: Attributes | None = None,
 ) -> web.StreamResponse:
     """Answer with one picture, unless the client holds it already."""
     headers = common_headers(request, options)
-    tag = etag(request, one.instance.blob, numbers, kind)
+    shown_as = options.presentation.state if options.presentation else ""
+    tag = etag(request, one.instance.blob, numbers, kind, shown_as)
     held = not_modified(request, tag, headers)
     if held is not None:
         return held
-    data = await picture(gateway(request), one, numbers, options, kind)
+    data = await picture(gateway(request), one, numbers, options, kind, state)
     return web.Response(body=data, content_type=kind, headers=headers)
 
 
