@@ -71,7 +71,8 @@ def build(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[protect],
         client_max_size=0,
-        handler_args={"max_line_size": _LONGEST_ADDRESS},
+        # Compressed bodies are inflated here, with bounds: `gateway.web.inflating`.
+        handler_args={"max_line_size": _LONGEST_ADDRESS, "auto_decompress": False},
     )
     web_settings = settings.dicom_web
     root = web_settings.root if web_settings.enable else None

@@ -5,6 +5,7 @@ it names. The file itself is never changed: it is kept as it came, byte for byte
 """
 
 import mmap
+import os
 import struct
 import tempfile
 import zlib
@@ -38,6 +39,10 @@ _INFLATE_IN_MEMORY = 4 * 1024 * 1024
 _INFLATE_STEP = 1024 * 1024
 #: Nobody sends a data set that inflates to more than this; a bomb does (bytes).
 _INFLATE_LIMIT = 8 * 1024**3
+#: Bytes that inflating leaves free on the disk, for whoever else writes there.
+_INFLATE_LEAVES = 512 * 1024**2
+#: How often it looks whether they are (bytes).
+_INFLATE_LOOKS = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,7 @@ def inflate(
 ) -> None:
     """Write the inflated data set to `out` (PS3.5 A.5), bounded in memory and size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    look = _INFLATE_IN_MEMORY + 1
     try:
         for position in range(start, len(buffer), _INFLATE_STEP):
             piece = buffer[position : position + _INFLATE_STEP]
@@ -201,6 +207,9 @@ def inflate(
                 piece = inflater.unconsumed_tail
                 if out.tell() > _INFLATE_LIMIT:
                     raise NotDicom("the deflated data set is absurdly large")
+                if out.tell() >= look:
+                    _check_disk(out)
+                    look += _INFLATE_LOOKS
         out.write(inflater.flush())
     except zlib.error:
         raise NotDicom("the deflated data set cannot be inflated") from None
@@ -208,6 +217,13 @@ def inflate(
         raise StorageFull("no room to inflate the data set") from error
     if not inflater.eof:
         raise NotDicom("the deflated data set is cut off")
+
+
+def _check_disk(out: BinaryIO | tempfile.SpooledTemporaryFile[bytes]) -> None:
+    """Raise StorageFull if too little is left on the disk that this is written to."""
+    state = os.fstatvfs(out.fileno())
+    if state.f_bavail * state.f_frsize < _INFLATE_LEAVES:
+        raise StorageFull("too little room is left to inflate the data set")
 
 
 def _uids(attributes: Attributes) -> Uids:
