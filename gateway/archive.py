@@ -131,7 +131,7 @@ class Archive:
                 swept.completed,
                 swept.removed,
             )
-        await self._remove_garbage()
+        await self._remove_garbage(await self._database.read(self._index.garbage))
 
     # -- taking in -------------------------------------------------------------------
 
@@ -370,26 +370,26 @@ class Archive:
 
         Raises NotFound if there is none.
         """
-        count = 0
-        while removed := await self._database.write(
+        removed: list[str] = []
+        while some := await self._database.write(
             lambda session: self._delete_some(session, level, uids)
         ):
-            count += removed
-        if not count:
+            removed += some
+        if not removed:
             raise _nothing(level, uids)
-        await self._remove_garbage()
-        return count
+        await self._remove_garbage(removed)
+        return len(removed)
 
-    def _delete_some(self, session: Session, level: Level, uids: Sequence[str]) -> int:
+    def _delete_some(
+        self, session: Session, level: Level, uids: Sequence[str]
+    ) -> list[str]:
         found = self._index.instances(session, level, uids)
         some = [instance.id for instance in islice(found, _DELETE_GROUP)]
-        return len(self._index.remove(session, some))
+        return self._index.remove(session, some)
 
-    async def _remove_garbage(self) -> None:
-        names = await self._database.read(self._index.garbage)
+    async def _remove_garbage(self, names: list[str]) -> None:
         if not names:
             return
-
         await asyncio.to_thread(self._blobs.remove, names)
         await self._database.write(
             lambda session: self._index.discarded(session, names)

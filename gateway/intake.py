@@ -39,6 +39,7 @@ from gateway.storage.database import Database, Session
 from gateway.storage.entries import entry_of
 from gateway.storage.grouping import Grouping
 from gateway.storage.index import Index
+from gateway.storage.replaced import Replaced
 from gateway.storage.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ SPOOL_MEMORY = 16 * 1024 * 1024
 
 #: For so many seconds the free space of the disk is believed to be about the same.
 _ROOM_SECONDS = 1.0
+
+#: How often replaced files are looked after (seconds).
+_LOOKS = 15.0
 
 #: Instances that share one flush and one transaction.
 COMMIT_LIMIT = 64
@@ -107,12 +111,18 @@ class Intake:
         self._reading = encodings, inline_binary
         self._limits = limits
         self._free, self._measured = 0, -math.inf  # free space, and when it was
+        self._replaced = Replaced(blobs)
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
         self._committing = Grouping(self._commit, COMMIT_LIMIT)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._stack.push_async_callback(
+            in_thread, lambda: self._replaced.remove(all_of_them=True)
+        )
         await self._stack.enter_async_context(self._committing)
+        leaving = asyncio.create_task(self._let_leave())
+        self._stack.callback(leaving.cancel)
         return self
 
     async def __aexit__(
@@ -122,6 +132,17 @@ class Intake:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
+
+    async def _let_leave(self) -> None:
+        """Remove replaced blobs when their time has come."""
+        while True:
+            await asyncio.sleep(_LOOKS)
+            try:
+                await in_thread(self._replaced.remove)
+            except OSError:
+                log.exception(
+                    "a replaced file could not be removed; the next start tries"
+                )
 
     def receive(self) -> "Receiver":
         """A place for the bytes of one instance."""
@@ -207,16 +228,29 @@ class Intake:
     def check_disk(self, size: int) -> None:
         """Raise StorageFull if so many bytes more would leave too little free space."""
         if self._limits.free_space:
-            self._free = self.blobs.free_space(self._limits.index_folder)
-            self._measured = time.monotonic()
+            self._measure()
+            if self._free - size < self._limits.free_space and self._replaced.remove(
+                all_of_them=True
+            ):
+                self._measure()
             if self._free - size < self._limits.free_space:
                 raise StorageFull("too little free space is left on the disk")
+
+    def _measure(self) -> None:
+        self._free = self.blobs.free_space(self._limits.index_folder)
+        self._measured = time.monotonic()
 
     # -- durable, indexed, in place --------------------------------------------------
 
     async def _commit(self, group: list[Ready]) -> list[Outcome]:
+        self._gone += self._replaced.gone()
         commit = Commit(
-            self.blobs, self._index, group, overwrite=self._overwrite, gone=self._gone
+            self.blobs,
+            self._index,
+            group,
+            overwrite=self._overwrite,
+            gone=self._gone,
+            replaced=self._replaced,
         )
 
         def write(session: Session) -> None:
