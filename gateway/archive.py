@@ -243,17 +243,6 @@ class Archive:
 
         return await self._database.read(work)
 
-    async def bulk(self, instance: Instance, path: str) -> tuple[int, int]:
-        """Offset and length of a value that the file keeps; raises NotFound."""
-        row = await self._database.read(
-            lambda session: self._index.header(session, instance.id)
-        )
-        places = orjson.loads(row[1]) if row and row[1] else {}
-        if path not in places:
-            raise NotFound(f"no bulk data {path} in this instance")
-        offset, length = places[path]
-        return offset, length
-
     async def images(self, instance: Instance) -> tuple[Attributes, PixelLayout | None]:
         """The header of an instance and the layout of its pixels, if it has any."""
 
@@ -270,6 +259,14 @@ class Archive:
     async def path(self, instance: Instance) -> Path:
         """Where an instance's file is, for another process to read; raises NotFound."""
         return await asyncio.to_thread(self._blobs.locate, instance.blob)
+
+    async def present(self, instances: list[Instance]) -> list[Instance]:
+        """Those of the instances whose files are there."""
+
+        def work() -> list[Instance]:
+            return [one for one in instances if self._blobs.is_there(one.blob)]
+
+        return await asyncio.to_thread(work)
 
     def scratch(self) -> Path:
         """A new file name beside what arrives; a start removes what is left of it.

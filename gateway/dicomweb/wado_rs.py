@@ -7,12 +7,14 @@ the first byte. What is wanted in another transfer syntax is for `converted`.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
+from http import HTTPStatus
 
 from aiohttp import web
 
 from gateway.archive import Instance, Piece
 from gateway.dicom.hierarchy import Level
 from gateway.dicomweb import bulk, bulk_resources, converted, pixel_resources, zip_rs
+from gateway.dicomweb.gathered import GONE
 from gateway.dicomweb.instance_types import (
     DICOM,
     MULTIPART,
@@ -20,11 +22,11 @@ from gateway.dicomweb.instance_types import (
     all_as_stored,
     offer_of,
 )
-from gateway.errors import NotAcceptable
+from gateway.errors import NotAcceptable, NotFound
 from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.context import uids as uids_of
 from gateway.web.files import send_file
-from gateway.web.replies import streaming
+from gateway.web.replies import streaming, warning
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
 from gateway.wire.media import MediaType, choose
@@ -93,7 +95,10 @@ def _what_there_is(level: Level, held: Iterable[str]) -> str:
 
 
 async def _single(request: web.Request, uids: tuple[str, ...]) -> web.StreamResponse:
-    instance = await gateway(request).archive.instance(*uids)
+    archive = gateway(request).archive
+    instance = await archive.instance(*uids)
+    if not await archive.present([instance]):
+        raise NotFound("the file of this instance is gone")
     return await send_file(
         request,
         instance,
@@ -110,7 +115,10 @@ async def _multipart(
     root = public_root(request)
     response = web.StreamResponse(headers={"Vary": "Accept, Authorization"})
     response.headers["Content-Type"] = multipart.content_type(DICOM, boundary)
-    pieces, complete = await _first_pieces(request, groups, boundary)
+    pieces, complete, lost = await _first_pieces(request, groups, boundary)
+    if lost:
+        response.set_status(HTTPStatus.PARTIAL_CONTENT)
+        response.headers.update(warning(request, GONE))
     if complete:
         response.content_length = sum(map(_length, pieces))
     archive = gateway(request).archive
@@ -130,18 +138,25 @@ async def _first_pieces(
     request: web.Request,
     groups: AsyncIterator[list[Instance]],
     boundary: str,
-) -> tuple[list[Piece], bool]:
-    """Pieces of the first instances, and whether these are all."""
-    root = public_root(request)
+) -> tuple[list[Piece], bool, bool]:
+    """Pieces of the first instances, whether these are all, and whether some are lost.
+
+    Raises NotFound if all are.
+    """
+    archive, root = gateway(request).archive, public_root(request)
     pieces: list[Piece] = []
-    count = 0
+    count = found = 0
     async for group in groups:
-        pieces += _parts(request, root, boundary, group, first=not pieces)
+        there = await archive.present(group)
+        pieces += _parts(request, root, boundary, there, first=not pieces)
         count += len(group)
-        if count > LENGTH_KNOWN:
-            return pieces, False
+        found += len(there)
+        if count > LENGTH_KNOWN and found:
+            return pieces, False, found < count
+    if not found:
+        raise NotFound("the files of these instances are gone")
     pieces.append(multipart.closing(boundary))
-    return pieces, True
+    return pieces, True, found < count
 
 
 def _length(piece: Piece) -> int:

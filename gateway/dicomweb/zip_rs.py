@@ -10,11 +10,12 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from gateway.archive import Instance
+from gateway.archive import Archive, Instance
 from gateway.dicom.hierarchy import Level
 from gateway.dicomweb import converted
-from gateway.dicomweb.gathered import LEFT_OUT
+from gateway.dicomweb.gathered import GONE, LEFT_OUT
 from gateway.dicomweb.instance_types import ZIP
+from gateway.errors import NotFound
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, gateway
 from gateway.web.replies import streaming, warning
@@ -44,7 +45,10 @@ async def retrieve(
     if not as_stored:
         return await _converted(request, response, uids)
     async with aclosing(archive.instances(level, *uids)) as groups:
-        entries, complete = await _first(groups)
+        entries, complete, lost = await _first(archive, groups)
+        if lost:
+            response.set_status(HTTPStatus.PARTIAL_CONTENT)
+            response.headers.update(warning(request, GONE))
         if complete:
             members = (entry.member for entry in entries)
             response.content_length = zip_format.length(members)
@@ -55,14 +59,24 @@ def _name(instance: Instance) -> str:
     return f"{instance.study}/{instance.series}/{instance.uid}.dcm"
 
 
-async def _first(groups: AsyncIterator[list[Instance]]) -> tuple[list[Entry], bool]:
-    """The first instances as files, and whether these are all."""
+async def _first(
+    archive: Archive, groups: AsyncIterator[list[Instance]]
+) -> tuple[list[Entry], bool, bool]:
+    """The first instances as files, whether these are all, and whether some are lost.
+
+    Raises NotFound if all are.
+    """
     entries: list[Entry] = []
+    count = 0
     async for group in groups:
-        entries += [entry_of(instance, _name(instance)) for instance in group]
-        if len(entries) > LENGTH_KNOWN:
-            return entries, False
-    return entries, True
+        there = await archive.present(group)
+        entries += [entry_of(instance, _name(instance)) for instance in there]
+        count += len(group)
+        if count > LENGTH_KNOWN and entries:
+            return entries, False, len(entries) < count
+    if not entries:
+        raise NotFound("the files of these instances are gone")
+    return entries, True, len(entries) < count
 
 
 async def _following(

@@ -104,7 +104,33 @@ async def test_what_is_not_there_is_not_zipped(client):
         assert (await fetch(client, path))[0].status == 404
 
 
-async def test_a_zip_with_a_lost_file_breaks_off(client):
+@pytest.mark.parametrize("accept", [ZIP, None])
+async def test_a_lost_file_is_left_out_and_said_to_be(client, accept):
+    files = [image(256, 256, InstanceNumber=n) for n in range(3)]
+    await store(client, *files)
+    archive = client.app[GATEWAY].archive
+    for number in range(3):
+        held = await archive.instance(*instance_path(files[number]).split("/")[1::2])
+        path = await archive.path(held)
+        await asyncio.to_thread(path.unlink)
+        response, body = await fetch(client, STUDY, accept or "*/*")
+        assert response.status == (206 if number < 2 else 404)
+        assert [file in body for file in files] == [n > number for n in range(3)]
+        one = await client.get(
+            f"{ROOT}/{instance_path(files[number])}",
+            headers={"Accept": accept or "application/dicom"},
+        )
+        assert one.status == 404
+        if number < 2:
+            assert "gone" in response.headers["Warning"]
+            assert int(response.headers["Content-Length"]) == len(body)
+
+
+async def test_a_zip_with_a_lost_file_breaks_off(client, monkeypatch):
+    async def all_of_them(archive, instances):
+        return instances
+
+    monkeypatch.setattr("gateway.archive.Archive.present", all_of_them)
     files = [image(256, 256, InstanceNumber=n) for n in range(3)]
     await store(client, *files)
     archive = client.app[GATEWAY].archive
