@@ -5,7 +5,7 @@ shuttered off come from the state instead of the image. What cannot be honoured 
 refused: a picture that lacks a mark would not be what somebody saw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,14 @@ def _has_references(attributes: Attributes) -> bool:
 def _referenced(state: Attributes) -> list[Attributes]:
     series = items(state, _SERIES)
     return [image for one in series for image in items(one, _IMAGES)]
+
+
+def referenced_images(state: Attributes) -> Iterator[tuple[str, str, list[int]]]:
+    """Series and SOP Instance UID of each image, and the frames that are named."""
+    for series in items(state, _SERIES):
+        for image in items(series, _IMAGES):
+            frames = [int(frame) for frame in numbers(image, _FRAMES)]
+            yield first_text(series, "0020000E"), first_text(image, _UID), frames
 
 
 def _concerns(images: Sequence[Attributes], uid: str, frame: int) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.dicom.functional import whole
 from gateway.dicom.hierarchy import Attributes, first_text
 from gateway.dicom.pixels import PIXEL_DATA, PixelLayout, layout_of
+from gateway.dicom.presentation import GRAYSCALE_STATE
 from gateway.dicom.report import is_report
 
 DOCUMENT = "00420011"
@@ -55,6 +56,7 @@ class Subject:
     layout: PixelLayout | None = None  # of an image
     representative: int = 1  # the frame to show, if only one is
     size: int | None = None  # of a document, without padding
+    is_state: bool = False  # it tells how others are shown
 
     @property
     def word(self) -> str:
@@ -93,7 +95,10 @@ def subject_of(
         )
     if DOCUMENT in attributes:
         return _document(attributes)
-    return Subject(Kind.REPORT if is_report(attributes) else Kind.NOTHING)
+    if is_report(attributes):
+        return Subject(Kind.REPORT)
+    is_state = first_text(attributes, "00080016") == GRAYSCALE_STATE
+    return Subject(Kind.NOTHING, is_state=is_state)
 
 
 def _representative(attributes: Attributes, layout: PixelLayout) -> int:

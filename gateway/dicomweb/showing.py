@@ -167,11 +167,12 @@ async def pictures_of_frames(
     numbers: Sequence[int],
     options: RenderOptions,
     kind: str,
+    state: Attributes | None = None,
 ) -> AsyncGenerator[tuple[int, bytes], None]:
     """The number and the picture of each frame; some are made ahead."""
     for start in range(0, len(numbers), _FRAMES_AT_A_TIME):
         some = numbers[start : start + _FRAMES_AT_A_TIME]
-        job = await _job(parts, one, some, options, kind)
+        job = await _job(parts, one, some, options, kind, state)
         works = [partial(_done, parts, one, each) for each in job.each()]
         async with aclosing(_ahead(works, parts.imaging.at_once)) as made:
             position = start

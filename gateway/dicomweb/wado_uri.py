@@ -6,21 +6,17 @@ patient's identity is not sent with it.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import replace
 
-import orjson
 from aiohttp import web
 
-from gateway.archive import FileRange, Instance, Manner
+from gateway.archive import FileRange, Instance
 from gateway.dicom.codecs import LOSSY
-from gateway.dicom.hierarchy import Attributes, Level, is_uid
+from gateway.dicom.hierarchy import Attributes, is_uid
 from gateway.dicom.pictures import GIF, KINDS
 from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN
-from gateway.dicom.presentation import presentation_of
 from gateway.dicom.render_options import RenderOptions, uri_options
 from gateway.dicom.subject import Kind, Subject
-from gateway.dicomweb import showing
+from gateway.dicomweb import showing, states
 from gateway.dicomweb.showing import Shown
 from gateway.errors import BadRequest, NotAcceptable, NotFound
 from gateway.web.context import accept, gateway
@@ -140,28 +136,13 @@ async def _presented(
     query: Query,
 ) -> tuple[RenderOptions, Attributes]:
     """The presentation state that the query names: what it says, and its attributes."""
-    layout = one.subject.layout
-    if layout is None or "MONOCHROME" not in layout.photometric_interpretation:
-        raise NotAcceptable(
-            "presentationUID: states are applied to shades of grey alone"
-        )
     archive = gateway(request).archive
-    uids = (
-        one.instance.study,
-        query["presentationSeriesUID"],
-        query["presentationUID"],
+    held = await archive.instance(
+        one.instance.study, query["presentationSeriesUID"], query["presentationUID"]
     )
-    held = await archive.instance(*uids)
-    found = archive.headers(
-        Level.INSTANCE,
-        *uids,
-        present=lambda *text: orjson.loads(text[3]),
-        manner=Manner(values=True),
-    )
-    async with aclosing(found) as groups:
-        state: Attributes = (await anext(groups))[0]
-    presentation = presentation_of(state, held.blob, one.instance.uid, numbers)
-    return replace(options, presentation=presentation), state
+    attributes = await states.attributes_of(archive, held)
+    shown_as = states.presented(one, held, attributes, numbers, options)
+    return shown_as, attributes
 
 
 # -- as what -----------------------------------------------------------------------------

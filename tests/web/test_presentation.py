@@ -1,16 +1,19 @@
 """Presentation states over WADO-URI: what somebody saw, or a refusal (PS3.4 N.2)."""
 
+import io
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from tests.clients import store
+from tests.clients import ROOT, store
 from tests.factories import dataset, dicom_file, encode
 from tests.unit.dicom.test_render import linear
 from tests.web.test_rendered import multiframe, pixels
+from tests.web.test_wado_rs import instance_path, parts_of
 from tests.web.test_wado_uri import get, query, uid_of
 
 GRAYSCALE_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
@@ -168,16 +171,15 @@ async def test_an_item_is_for_the_frames_that_it_names(client: Any) -> None:
     assert b"differs between" in data
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-@pytest.mark.parametrize("flip", ["N", "Y"])
-async def test_it_is_turned_before_it_is_flipped(
-    client: Any, rotation: int, flip: str
-) -> None:
+async def test_it_is_turned_before_it_is_flipped(client: Any) -> None:
     file = grey()
-    shown = state(file, ImageRotation=rotation, ImageHorizontalFlip=flip)
-    expected = np.rot90(WHOLE, -rotation // 90)
-    expected = expected[:, ::-1] if flip == "Y" else expected
-    np.testing.assert_array_equal(await seen(client, file, shown), expected)
+    for rotation in (0, 90, 180, 270):
+        for flip in ("N", "Y"):
+            shown = state(file, ImageRotation=rotation, ImageHorizontalFlip=flip)
+            expected = np.rot90(WHOLE, -rotation // 90)
+            expected = expected[:, ::-1] if flip == "Y" else expected
+            found = await seen(client, file, shown)
+            np.testing.assert_array_equal(found, expected)
 
 
 async def test_the_area_may_lie_within_or_beyond_the_image(client: Any) -> None:
@@ -337,3 +339,54 @@ async def test_a_picture_is_another_when_the_state_is(start: Any) -> None:
     response, inverse = await ask(client, file, second)
     assert response.headers["ETag"] != tag
     assert (pixels(plain) == 255 - pixels(inverse)).all()
+
+
+# -- the state itself --------------------------------------------------------------------
+
+
+async def rendered(client: Any, shown: bytes, accept: str, **asked: str) -> Any:
+    path = f"{ROOT}/{instance_path(shown)}/rendered"
+    response = await client.get(path, headers={"Accept": accept}, params=asked or None)
+    return response, await response.read()
+
+
+async def test_a_state_of_one_image_is_that_image(client: Any) -> None:
+    file = grey()
+    shown = state(file, PresentationLUTShape="INVERSE")
+    await store(client, file, shown)
+    response, data = await rendered(client, shown, "image/png")
+    assert response.status == 200
+    np.testing.assert_array_equal(pixels(data), 255 - WHOLE)
+    for name in ("window", "viewport", "annotation"):
+        response, data = await rendered(client, shown, "image/png", **{name: "1,2"})
+        assert response.status == 400
+        assert name.encode() in data
+
+
+async def test_a_state_of_several_images_is_a_part_for_each(client: Any) -> None:
+    files = [grey(), multiframe(3)]
+    shown = state(files[0])
+    read = pydicom.dcmread(io.BytesIO(shown))
+    several = read.ReferencedSeriesSequence[0].ReferencedImageSequence
+    several.append(reference(files[1], [2, 3]))
+    shown = encode(read)
+    await store(client, *files, shown)
+    response, data = await rendered(client, shown, "image/png")
+    assert response.status == 406
+    accept = 'multipart/related; type="image/png"'
+    response, data = await rendered(client, shown, accept)
+    assert response.status == 200
+    parts = parts_of(response.headers["Content-Type"], data)
+    assert [h["content-location"].rsplit("/", 4)[1:] for h, _ in parts] == [
+        [uid_of(files[0]), "frames", "1", "rendered"],
+        [uid_of(files[1]), "frames", "2", "rendered"],
+        [uid_of(files[1]), "frames", "3", "rendered"],
+    ]
+    np.testing.assert_array_equal(pixels(parts[0][1]), WHOLE)
+    await client.delete(f"{ROOT}/{instance_path(files[0])}")
+    response, data = await rendered(client, shown, accept)
+    assert response.status == 206
+    assert len(parts_of(response.headers["Content-Type"], data)) == 2
+    await client.delete(f"{ROOT}/{instance_path(files[1])}")
+    response, data = await rendered(client, shown, accept)
+    assert response.status == 404

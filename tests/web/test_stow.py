@@ -558,8 +558,9 @@ async def test_nothing_but_other_content_is_a_conflict(client: Any) -> None:
 
 @pytest.mark.parametrize("mode", ["Always", "IfChanged", True])
 async def test_overwriting_replaces_file_and_attributes_at_once(
-    start: Any, tmp_path: Path, mode: Any
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any
 ) -> None:
+    monkeypatch.setattr("gateway.storage.replaced.STAYS", 0.0)
     client = await start(OverwriteInstances=mode)
     old = named("1.1", PatientName="Old", StudyDescription="Before", Modality="CT")
     await store(client, old)
