@@ -28,6 +28,7 @@ class Inflating:
 
     def __init__(self, coding: str) -> None:
         self._is_gzip = coding != "deflate"
+        self._is_padded = False  # zeros may follow: one stream has ended
         self._received = 0
         self._inflated = 0
         self._stream: zlib._Decompress | None = None
@@ -35,20 +36,26 @@ class Inflating:
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """What a chunk inflates to; raises BadRequest, and TooLarge for a bomb."""
         self._received += len(chunk)
-        left = chunk
-        while left:
+        left = self._without_padding(chunk)
+        piece = b""
+        # With its input gone, a stream may still have something to give.
+        while left or (len(piece) == _PIECE and self._stream is not None):
             if self._stream is None:
                 self._stream = zlib.decompressobj(self._form(left))
-            try:
-                piece = self._stream.decompress(left, _PIECE)
-            except zlib.error:
-                raise BadRequest("the body is not encoded as it says") from None
-            self._inflated += len(piece)
-            if self._inflated > max(INFLATED_FREELY, INFLATED_AT_MOST * self._received):
-                raise TooLarge("the body inflates absurdly far")
+            piece = self._piece(self._stream, left)
             if piece:
                 yield piece
-            left = self._rest(self._stream)
+            left = self._without_padding(self._rest(self._stream))
+
+    def _piece(self, stream: "zlib._Decompress", left: bytes) -> bytes:
+        try:
+            piece = stream.decompress(left, _PIECE)
+        except zlib.error:
+            raise BadRequest("the body is not encoded as it says") from None
+        self._inflated += len(piece)
+        if self._inflated > max(INFLATED_FREELY, INFLATED_AT_MOST * self._received):
+            raise TooLarge("the body inflates absurdly far")
+        return piece
 
     def _rest(self, stream: "zlib._Decompress") -> bytes:
         """What is still to be inflated of a chunk; gzip may be followed by more of it."""
@@ -56,8 +63,13 @@ class Inflating:
             return stream.unconsumed_tail
         if not self._is_gzip:
             return b""
-        self._stream = None
-        return stream.unused_data.lstrip(b"\0")  # padding of tapes
+        self._stream, self._is_padded = None, True
+        return stream.unused_data
+
+    def _without_padding(self, left: bytes) -> bytes:
+        """What follows the zeros that fill up a tape behind a whole gzip stream."""
+        between = self._is_padded and self._stream is None
+        return left.lstrip(b"\0") if between else left
 
     def _form(self, start: bytes) -> int:
         """What the stream begins as; some send `deflate` without its envelope."""
