@@ -68,6 +68,7 @@ def make_archive(settings: Settings) -> Archive:
         settings.index_directory,
         overwrite=Overwrite(settings.overwrite_instances),
         encodings=default_encodings(settings.default_encoding),
+        inline_binary=settings.dicom_web.inline_binary_maximum_size,
         limits=Limits(
             storage_size=settings.maximum_storage_size * _MEBIBYTE if reject else 0,
             free_space=settings.minimum_free_space_mb * _MEBIBYTE,
@@ -148,7 +149,8 @@ def build(settings: Settings) -> web.Application:
     app = web.Application(
         middlewares=[protect],
         client_max_size=0,
-        handler_args={"max_line_size": _LONGEST_ADDRESS},
+        # Compressed bodies are inflated here, with bounds: `gateway.web.inflating`.
+        handler_args={"max_line_size": _LONGEST_ADDRESS, "auto_decompress": False},
     )
     web_settings = settings.dicom_web
     root = web_settings.root if web_settings.enable else None

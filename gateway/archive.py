@@ -21,6 +21,7 @@ from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Attributes, Level
 from gateway.dicom.pixels import PixelLayout, layout_of
 from gateway.dicom.query import Query
+from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import BadConfiguration, NotFound, StorageFull
 from gateway.intake import Intake, Receiver
 from gateway.outcomes import NO_LIMITS, Limits, Overwrite
@@ -67,6 +68,7 @@ class Archive:
         *,
         overwrite: Overwrite = Overwrite.NEVER,
         encodings: Encodings = LATIN1,
+        inline_binary: int = INLINE_BINARY_LIMIT,
         limits: Limits = NO_LIMITS,
     ) -> None:
         self._blobs = DiskBlobs(storage)
@@ -81,6 +83,7 @@ class Archive:
             self._index,
             overwrite=overwrite,
             encodings=encodings,
+            inline_binary=inline_binary,
             limits=limits,
         )
 
@@ -130,7 +133,7 @@ class Archive:
                 swept.completed,
                 swept.removed,
             )
-        await self._remove_garbage()
+        await self._remove_garbage(await self._database.read(self._index.garbage))
 
     # -- taking in -------------------------------------------------------------------
 
@@ -242,17 +245,6 @@ class Archive:
 
         return await self._database.read(work)
 
-    async def bulk(self, instance: Instance, path: str) -> tuple[int, int]:
-        """Offset and length of a value that the file keeps; raises NotFound."""
-        row = await self._database.read(
-            lambda session: self._index.header(session, instance.id)
-        )
-        places = orjson.loads(row[1]) if row and row[1] else {}
-        if path not in places:
-            raise NotFound(f"no bulk data {path} in this instance")
-        offset, length = places[path]
-        return offset, length
-
     async def images(self, instance: Instance) -> tuple[Attributes, PixelLayout | None]:
         """The header of an instance and the layout of its pixels, if it has any."""
 
@@ -269,6 +261,14 @@ class Archive:
     async def path(self, instance: Instance) -> Path:
         """Where an instance's file is, for another process to read; raises NotFound."""
         return await asyncio.to_thread(self._blobs.locate, instance.blob)
+
+    async def present(self, instances: list[Instance]) -> list[Instance]:
+        """Those of the instances whose files are there."""
+
+        def work() -> list[Instance]:
+            return [one for one in instances if self._blobs.is_there(one.blob)]
+
+        return await asyncio.to_thread(work)
 
     def scratch(self) -> Path:
         """A new file name beside what arrives; a start removes what is left of it.
@@ -369,26 +369,26 @@ class Archive:
 
         Raises NotFound if there is none.
         """
-        count = 0
-        while removed := await self._database.write(
+        removed: list[str] = []
+        while some := await self._database.write(
             lambda session: self._delete_some(session, level, uids)
         ):
-            count += removed
-        if not count:
+            removed += some
+        if not removed:
             raise _nothing(level, uids)
-        await self._remove_garbage()
-        return count
+        await self._remove_garbage(removed)
+        return len(removed)
 
-    def _delete_some(self, session: Session, level: Level, uids: Sequence[str]) -> int:
+    def _delete_some(
+        self, session: Session, level: Level, uids: Sequence[str]
+    ) -> list[str]:
         found = self._index.instances(session, level, uids)
         some = [instance.id for instance in islice(found, _DELETE_GROUP)]
-        return len(self._index.remove(session, some))
+        return self._index.remove(session, some)
 
-    async def _remove_garbage(self) -> None:
-        names = await self._database.read(self._index.garbage)
+    async def _remove_garbage(self, names: list[str]) -> None:
         if not names:
             return
-
         await asyncio.to_thread(self._blobs.remove, names)
         await self._database.write(
             lambda session: self._index.discarded(session, names)

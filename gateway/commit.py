@@ -15,6 +15,7 @@ from gateway.storage.database import Session
 from gateway.storage.entries import Entry
 from gateway.storage.index import Added, Index, Instance, Occupied
 from gateway.storage.reading import same_bytes
+from gateway.storage.replaced import Replaced
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,10 @@ class Ready:
 
 
 class Commit:
-    """The three steps for a group; `gone` are blobs removed since the last one."""
+    """The three steps for a group; `gone` are blobs removed since the last one.
+
+    Blobs that are replaced are left to `replaced`.
+    """
 
     def __init__(
         self,
@@ -47,8 +51,10 @@ class Commit:
         *,
         overwrite: bool,
         gone: list[str],
+        replaced: Replaced,
     ) -> None:
         self.gone = gone
+        self._replaced = replaced
         self.outcomes: list[Outcome | None] = [None] * len(group)  # as far as known
         self._blobs = blobs
         self._index = index
@@ -109,8 +115,7 @@ class Commit:
         for (place, ready, incoming), outcome in zip(self._new, added, strict=True):
             self.outcomes[place] = self._placed(ready, incoming, outcome)
         try:
-            self._blobs.remove(replaced)
-            self.gone = replaced
+            self._replaced.add(replaced)
         except OSError:
             log.exception("a replaced file could not be removed; the next start tries")
         return [outcome for outcome in self.outcomes if outcome is not None]

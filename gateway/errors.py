@@ -19,6 +19,7 @@ no domain object: the one table from error to status is in ``gateway.web.middlew
     ├── TooSlow               the caller did not send in time
     ├── ReadOnly              this gateway does not write
     ├── StorageFull           no room left
+    ├── Busy                  not now, but perhaps in a moment
     ├── NotAllowed            who asks may not
     ├── RemoteFailure         another server did not do what it was asked
     │   ├── RemoteTimeout     it was silent for too long
@@ -94,6 +95,10 @@ class ReadOnly(GatewayError):
 
 class StorageFull(GatewayError):
     """There is no room left to store this."""
+
+
+class Busy(GatewayError):
+    """This cannot be done now; another try may succeed."""
 
 
 class NotAllowed(GatewayError):

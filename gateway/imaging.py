@@ -16,8 +16,8 @@ from typing import Any, Self, TypeVar
 from gateway.archive import Archive, FileRange, Instance, Piece
 from gateway.dicom.bulk import ReadAt
 from gateway.dicom.frames import FrameIndex, FrameIndexes, Runs, frame_runs, index_of
-from gateway.dicom.pixels import PixelLayout
-from gateway.dicom.transcode import Source, frame_in, instance_in
+from gateway.dicom.pixels import PixelLayout, has_pixels
+from gateway.dicom.transcode import Source, can_transcode, frame_in, instance_in
 from gateway.errors import NotFound
 from gateway.pool import Pool
 
@@ -38,6 +38,13 @@ class Pixels:
     layout: PixelLayout | None  # None: there are none
     lossy_ratio: str
     lossy_method: str
+    is_unclear: bool = False  # there are some, and nothing tells what they are
+
+    def can_become(self, stored: str, target: str) -> bool:
+        """Whether an instance with them can be had in a transfer syntax."""
+        if self.is_unclear:
+            return target == stored
+        return can_transcode(stored, self.layout, target)
 
 
 @dataclass(slots=True)
@@ -158,7 +165,10 @@ class Imaging:
             return found
         attributes, layout = await self._archive.images(instance)
         found = Pixels(
-            layout, _all(attributes, "00282112"), _all(attributes, "00282114")
+            layout,
+            _all(attributes, "00282112"),
+            _all(attributes, "00282114"),
+            is_unclear=layout is None and has_pixels(attributes),
         )
         self._layouts[instance.blob] = found
         while len(self._layouts) > _LAYOUTS_KEPT:

@@ -23,6 +23,7 @@ from gateway.dicom.header import (
     read_header,
     read_header_of,
 )
+from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import GatewayError, StorageFull
 from gateway.outcomes import (
     NO_LIMITS,
@@ -38,6 +39,7 @@ from gateway.storage.database import Database, Session
 from gateway.storage.entries import entry_of
 from gateway.storage.grouping import Grouping
 from gateway.storage.index import Index
+from gateway.storage.replaced import Replaced
 from gateway.storage.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ SPOOL_MEMORY = 16 * 1024 * 1024
 
 #: For so many seconds the free space of the disk is believed to be about the same.
 _ROOM_SECONDS = 1.0
+
+#: How often replaced files are looked after (seconds).
+_LOOKS = 15.0
 
 #: Instances that share one flush and one transaction.
 COMMIT_LIMIT = 64
@@ -95,6 +100,7 @@ class Intake:
         *,
         overwrite: Overwrite = Overwrite.NEVER,
         encodings: Encodings = LATIN1,
+        inline_binary: int = INLINE_BINARY_LIMIT,
         limits: Limits = NO_LIMITS,
     ) -> None:
         self.blobs = blobs
@@ -102,15 +108,21 @@ class Intake:
         self._database = database
         self._index = index
         self._overwrite = overwrite is not Overwrite.NEVER
-        self._encodings = encodings
+        self._reading = encodings, inline_binary
         self._limits = limits
         self._free, self._measured = 0, -math.inf  # free space, and when it was
+        self._replaced = Replaced(blobs)
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
         self._committing = Grouping(self._commit, COMMIT_LIMIT)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._stack.push_async_callback(
+            in_thread, lambda: self._replaced.remove(all_of_them=True)
+        )
         await self._stack.enter_async_context(self._committing)
+        leaving = asyncio.create_task(self._let_leave())
+        self._stack.callback(leaving.cancel)
         return self
 
     async def __aexit__(
@@ -120,6 +132,17 @@ class Intake:
         trace: TracebackType | None,
     ) -> None:
         await self._stack.aclose()
+
+    async def _let_leave(self) -> None:
+        """Remove replaced blobs when their time has come."""
+        while True:
+            await asyncio.sleep(_LOOKS)
+            try:
+                await in_thread(self._replaced.remove)
+            except OSError:
+                log.exception(
+                    "a replaced file could not be removed; the next start tries"
+                )
 
     def receive(self) -> "Receiver":
         """A place for the bytes of one instance."""
@@ -165,10 +188,10 @@ class Intake:
 
     def _header(self, arrived: _Arrived) -> Header:
         if arrived.incoming is None:
-            return read_header(arrived.whole(), self._encodings)
+            return read_header(arrived.whole(), *self._reading)
         arrived.incoming.append(arrived.buffers)
         arrived.buffers = []
-        return read_header_of(arrived.incoming.path, self._encodings)
+        return read_header_of(arrived.incoming.path, *self._reading)
 
     def _read_large(self, session: Session, arrived: _Arrived) -> Ready | Outcome:
         """Read, and compare with what is held: nobody's commit waits for that."""
@@ -205,16 +228,29 @@ class Intake:
     def check_disk(self, size: int) -> None:
         """Raise StorageFull if so many bytes more would leave too little free space."""
         if self._limits.free_space:
-            self._free = self.blobs.free_space(self._limits.index_folder)
-            self._measured = time.monotonic()
+            self._measure()
+            if self._free - size < self._limits.free_space and self._replaced.remove(
+                all_of_them=True
+            ):
+                self._measure()
             if self._free - size < self._limits.free_space:
                 raise StorageFull("too little free space is left on the disk")
+
+    def _measure(self) -> None:
+        self._free = self.blobs.free_space(self._limits.index_folder)
+        self._measured = time.monotonic()
 
     # -- durable, indexed, in place --------------------------------------------------
 
     async def _commit(self, group: list[Ready]) -> list[Outcome]:
+        self._gone += self._replaced.gone()
         commit = Commit(
-            self.blobs, self._index, group, overwrite=self._overwrite, gone=self._gone
+            self.blobs,
+            self._index,
+            group,
+            overwrite=self._overwrite,
+            gone=self._gone,
+            replaced=self._replaced,
         )
 
         def write(session: Session) -> None:

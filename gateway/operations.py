@@ -7,11 +7,13 @@ handler is missing here.
 
 from gateway.dicomweb import (
     bulk,
+    bulk_resources,
     capabilities,
     delete,
     frame_types,
     frames,
     metadata,
+    pixel_resources,
     proxy,
     qido,
     rendered,
@@ -28,14 +30,16 @@ _RELATED = "multipart/related"
 _XML = "application/dicom+xml"
 _OCTETS = "application/octet-stream"
 _PICTURES = ("image/jpeg", "image/png", "image/gif", "image/jp2")
+_VIDEOS = ("video/mp4", "video/mpeg", "video/H265")
 _SHOWN = (
-    *(*_PICTURES, "video/mp4", "video/mpeg", "video/H265", "application/pdf"),
+    *(*_PICTURES, *_VIDEOS, "application/pdf"),
     *("text/html", "text/plain", "text/xml", "model/stl", "model/obj", "model/mtl"),
 )
 
 _CONDITIONAL = (200, 304, 404)
 _ACTION = (200, 404, 409)
 _RANGES = (200, 206, 304, 404, 412, 416)
+_SOME = (200, 206, 304, 404)
 
 _SEARCH_FOR = (
     *("limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching"),
@@ -104,7 +108,7 @@ OPERATIONS: dict[Handler, Operation] = {
     wado_rs.retrieve: Operation(
         "Retrieve instances as DICOM files",
         ("accept",),
-        produces=(_RELATED, "application/dicom"),
+        produces=(_RELATED, "application/dicom", "application/zip"),
         statuses=_RANGES,
     ),
     metadata.metadata: Operation(
@@ -116,8 +120,20 @@ OPERATIONS: dict[Handler, Operation] = {
     bulk.retrieve: Operation(
         "Retrieve a value that metadata refers to",
         ("accept",),
-        produces=(_RELATED, _OCTETS),
+        produces=(_RELATED, _OCTETS, *_VIDEOS),
         statuses=_RANGES,
+    ),
+    bulk_resources.retrieve: Operation(
+        "Retrieve all values that metadata refers to",
+        ("accept",),
+        produces=(_RELATED,),
+        statuses=_SOME,
+    ),
+    pixel_resources.retrieve: Operation(
+        "Retrieve all pixel data, frame by frame",
+        ("accept",),
+        produces=(_RELATED,),
+        statuses=_SOME,
     ),
     rendered.rendered: _picture("Retrieve pictures, or a document, to be shown"),
     frames.retrieve: Operation(
@@ -138,6 +154,9 @@ OPERATIONS: dict[Handler, Operation] = {
     stow.store: _STORE,
     delete.delete: Operation("Delete instances", statuses=(204, 404)),
     capabilities.describe: _DESCRIBE,
+    capabilities.info: Operation(
+        "Where the DICOMweb server is", produces=(_JSON,), statuses=(200,)
+    ),
     system.system: Operation("What this is", produces=(_JSON,), statuses=(200,)),
     system.statistics: Operation(
         "How much is held", produces=(_JSON,), statuses=(200,)

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 from gateway.dicomweb import (
     bulk,
+    bulk_resources,
     capabilities,
     delete,
     frames,
     metadata,
+    pixel_resources,
     proxy,
     qido,
     rendered,
@@ -26,6 +28,7 @@ _INSTANCE = f"{_SERIES}/instances/{{instance}}"
 
 _READ: tuple[tuple[str, Handler], ...] = (
     ("", capabilities.describe),
+    ("info", capabilities.info),
     ("studies", qido.studies),
     ("series", qido.series),
     ("instances", qido.instances),
@@ -48,6 +51,12 @@ _READ: tuple[tuple[str, Handler], ...] = (
     (f"{_SERIES}/thumbnail", rendered.thumbnail),
     (f"{_INSTANCE}/thumbnail", rendered.thumbnail),
     (f"{_INSTANCE}/frames/{{frames}}/thumbnail", rendered.frame_thumbnail),
+    (f"{_STUDY}/bulkdata", bulk_resources.retrieve),
+    (f"{_SERIES}/bulkdata", bulk_resources.retrieve),
+    (f"{_INSTANCE}/bulkdata", bulk_resources.retrieve),
+    (f"{_STUDY}/pixeldata", pixel_resources.retrieve),
+    (f"{_SERIES}/pixeldata", pixel_resources.retrieve),
+    (f"{_INSTANCE}/pixeldata", pixel_resources.retrieve),
     (f"{_INSTANCE}/bulk/{{path...}}", bulk.retrieve),
 )
 

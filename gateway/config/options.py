@@ -238,6 +238,15 @@ TABLE = (
         NOW,
         "how metadata show binary values",
     ),
+    Option(
+        "InlineBinaryMaximumSize",
+        Whole(0, 1024 * 1024),
+        1024,
+        NOW,
+        "bytes of a binary value that stands in metadata",
+        section=DICOM_WEB,
+        ours=True,
+    ),
     _dicom_web("Servers", Servers(), {}, NOW, "remote servers by name"),
     _dicom_web("ServersInDatabase", Flag(), False, NOW, "they survive a restart"),
     Option(

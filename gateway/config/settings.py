@@ -51,6 +51,7 @@ class DicomWebSettings:
     wado_rs_loader_threads_count: int
     enable_performance_logs: bool
     other_binary_mode: Literal["BulkDataURI", "InlineBinary", "ArrayOfValues"]
+    inline_binary_maximum_size: int  # bytes; 0: never
     servers: Mapping[str, Mapping[str, object]] = field(repr=False)  # the long form
     servers_in_database: bool
     stow_max_instances: int  # in one request; 0: no limit

@@ -11,8 +11,8 @@ from array import array
 from collections.abc import Callable, Iterator
 
 from gateway.dicom.hierarchy import Attributes
-from gateway.dicom.values import BINARY_WORDS, NUMBERS, little_endian
-from gateway.errors import Truncated
+from gateway.dicom.values import BINARY_WORDS, NUMBERS, Element, little_endian
+from gateway.errors import NotFound, Truncated
 
 #: Gives so many bytes from an offset of the file on, fewer at its end.
 ReadAt = Callable[[int, int], bytes]
@@ -22,12 +22,15 @@ _ITEM = 0xFFFEE000
 _STEP = 1024 * 1024
 
 
-def vr_at(attributes: Attributes, path: str) -> str:
-    """The value representation of the element at a path of bulk data."""
+def element_at(attributes: Attributes, path: str) -> Element:
+    """The element of a header at a path of bulk data; raises NotFound."""
     *way, tag = path.upper().split("/")
-    for sequence, number in zip(way[::2], way[1::2], strict=True):
-        attributes = attributes[sequence]["Value"][int(number) - 1]
-    return str(attributes[tag]["vr"])
+    try:
+        for sequence, number in zip(way[::2], way[1::2], strict=True):
+            attributes = attributes[sequence]["Value"][int(number) - 1]
+        return attributes[tag]
+    except (KeyError, IndexError):
+        raise NotFound(f"no bulk data {path} in this instance") from None
 
 
 def word_size(vr: str) -> int:

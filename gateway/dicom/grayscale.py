@@ -76,7 +76,8 @@ def _curve(
 ) -> Shades:
     """The shade of each value; where there is no window, those present span one."""
     with np.errstate(all="ignore"):  # what a file says may lead anywhere
-        grey = np.floor(_spread(attributes, stored, present, options) + 0.5)
+        spread = _spread(attributes, stored, present, options)
+        grey = np.floor(_presentation(attributes, spread) + 0.5)
     shown = np.asarray(np.clip(np.nan_to_num(grey), 0, _WHITE), np.uint8)
     if is_inverted(attributes):
         np.subtract(_WHITE, shown, out=shown)
@@ -190,7 +191,17 @@ def _stretched(values: Reals, bounds: tuple[float, float]) -> Reals:
     return np.clip((values - low) / (high - low), 0, 1) * _WHITE
 
 
-# -- polarity ----------------------------------------------------------------------------
+# -- presentation and polarity -----------------------------------------------------------
+
+
+def _presentation(attributes: Attributes, spread: Reals) -> Reals:
+    """Values from 0 to 255 by the table of a presentation, if there is one (C.11.6)."""
+    for item in items(attributes, "20500010")[:1]:
+        found = table(item, _DESCRIPTOR, _DATA, signed=False)
+        if found is not None:
+            places = np.nan_to_num(spread) * ((len(found.entries) - 1) / _WHITE)
+            return _looked_up(found, places + found.first)
+    return spread
 
 
 def is_inverted(attributes: Attributes) -> bool:

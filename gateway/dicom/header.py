@@ -5,6 +5,7 @@ it names. The file itself is never changed: it is kept as it came, byte for byte
 """
 
 import mmap
+import os
 import struct
 import tempfile
 import zlib
@@ -14,7 +15,7 @@ from typing import BinaryIO
 
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Attributes, Uids, first_text, is_uid
-from gateway.dicom.walk import Buffer, Scope, Walk
+from gateway.dicom.walk import INLINE_BINARY_LIMIT, Buffer, Scope, Walk
 from gateway.errors import NotDicom, StorageFull
 
 _IMPLICIT = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
@@ -38,6 +39,10 @@ _INFLATE_IN_MEMORY = 4 * 1024 * 1024
 _INFLATE_STEP = 1024 * 1024
 #: Nobody sends a data set that inflates to more than this; a bomb does (bytes).
 _INFLATE_LIMIT = 8 * 1024**3
+#: Bytes that inflating leaves free on the disk, for whoever else writes there.
+_INFLATE_LEAVES = 512 * 1024**2
+#: How often it looks whether they are (bytes).
+_INFLATE_LOOKS = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,15 @@ class Header:
     bulk: dict[str, tuple[int, int]]  # path of a reference -> offset, length
 
 
-def read_header(buffer: Buffer, encodings: Encodings = LATIN1) -> Header:
+def read_header(
+    buffer: Buffer,
+    encodings: Encodings = LATIN1,
+    inline_binary: int = INLINE_BINARY_LIMIT,
+) -> Header:
     """The header of the DICOM file in the buffer; `encodings` if it declares none.
 
-    Raises NotDicom, saying what is wrong, for whatever cannot be kept.
+    Binary values of more than `inline_binary` bytes stay in the file. Raises NotDicom,
+    saying what is wrong, for whatever cannot be kept.
     """
     size = len(buffer)
     if size < _META_START or buffer[128:_META_START] != _MAGIC:
@@ -64,7 +74,9 @@ def read_header(buffer: Buffer, encodings: Encodings = LATIN1) -> Header:
     if not is_uid(transfer_syntax):
         raise NotDicom("no valid TransferSyntaxUID (0002,0010)")
     try:
-        attributes, bulk = _data_set(buffer, start, transfer_syntax, encodings)
+        attributes, bulk = _data_set(
+            buffer, start, transfer_syntax, encodings, inline_binary
+        )
     except struct.error:
         raise NotDicom("the file ends inside an element") from None
     return Header(
@@ -76,13 +88,17 @@ def read_header(buffer: Buffer, encodings: Encodings = LATIN1) -> Header:
     )
 
 
-def read_header_of(path: Path, encodings: Encodings = LATIN1) -> Header:
+def read_header_of(
+    path: Path,
+    encodings: Encodings = LATIN1,
+    inline_binary: int = INLINE_BINARY_LIMIT,
+) -> Header:
     """The header of the DICOM file at the path, of any size."""
     with path.open("rb") as file:
         if not path.stat().st_size:
             raise NotDicom("an empty file")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-            return read_header(buffer, encodings)
+            return read_header(buffer, encodings, inline_binary)
 
 
 def may_be_deflated(buffer: Buffer) -> bool:
@@ -120,7 +136,11 @@ def _meta(buffer: Buffer, size: int) -> tuple[Attributes, int]:
 
 
 def _data_set(
-    buffer: Buffer, start: int, transfer_syntax: str, encodings: Encodings
+    buffer: Buffer,
+    start: int,
+    transfer_syntax: str,
+    encodings: Encodings,
+    inline_binary: int,
 ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
     if transfer_syntax in DEFLATED:
         with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
@@ -128,12 +148,12 @@ def _data_set(
             size = file.tell()
             if size <= _INFLATE_IN_MEMORY:
                 file.seek(0)
-                return _walk(file.read(), 0, False, False, encodings)
+                return _walk(file.read(), 0, (False, False), encodings, inline_binary)
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
-                return _walk(inflated, 0, False, False, encodings)
-    implicit, big = encoding_of(buffer, start, transfer_syntax)
-    return _walk(buffer, start, implicit, big, encodings)
+                return _walk(inflated, 0, (False, False), encodings, inline_binary)
+    encoding = encoding_of(buffer, start, transfer_syntax)
+    return _walk(buffer, start, encoding, encodings, inline_binary)
 
 
 def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool, bool]:
@@ -145,9 +165,16 @@ def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool,
 
 
 def _walk(
-    buffer: Buffer, start: int, implicit: bool, big: bool, encodings: Encodings
+    buffer: Buffer,
+    start: int,
+    encoding: tuple[bool, bool],
+    encodings: Encodings,
+    inline_binary: int,
 ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
-    walk = Walk(buffer, len(buffer), implicit=implicit, big=big)
+    implicit, big = encoding
+    walk = Walk(
+        buffer, len(buffer), implicit=implicit, big=big, inline_binary=inline_binary
+    )
     attributes, end = walk.data_set(start, len(buffer), Scope(encodings))
     # Too short for an element: padding, or what is left of one that was cut off.
     if bytes(buffer[end:]).strip(_AFTER_THE_END):
@@ -171,6 +198,7 @@ def inflate(
 ) -> None:
     """Write the inflated data set to `out` (PS3.5 A.5), bounded in memory and size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    look = _INFLATE_IN_MEMORY + 1
     try:
         for position in range(start, len(buffer), _INFLATE_STEP):
             piece = buffer[position : position + _INFLATE_STEP]
@@ -179,6 +207,9 @@ def inflate(
                 piece = inflater.unconsumed_tail
                 if out.tell() > _INFLATE_LIMIT:
                     raise NotDicom("the deflated data set is absurdly large")
+                if out.tell() >= look:
+                    _check_disk(out)
+                    look += _INFLATE_LOOKS
         out.write(inflater.flush())
     except zlib.error:
         raise NotDicom("the deflated data set cannot be inflated") from None
@@ -186,6 +217,13 @@ def inflate(
         raise StorageFull("no room to inflate the data set") from error
     if not inflater.eof:
         raise NotDicom("the deflated data set is cut off")
+
+
+def _check_disk(out: BinaryIO | tempfile.SpooledTemporaryFile[bytes]) -> None:
+    """Raise StorageFull if too little is left on the disk that this is written to."""
+    state = os.fstatvfs(out.fileno())
+    if state.f_bavail * state.f_frsize < _INFLATE_LEAVES:
+        raise StorageFull("too little room is left to inflate the data set")
 
 
 def _uids(attributes: Attributes) -> Uids:

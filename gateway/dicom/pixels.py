@@ -82,6 +82,11 @@ class PixelLayout:
         return self.rows * self.columns * samples * self.bits_allocated
 
 
+def has_pixels(attributes: Attributes) -> bool:
+    """Whether there is pixel data, whatever the header says of it."""
+    return any("BulkDataURI" in attributes.get(tag, ()) for tag in _TAGS)
+
+
 def layout_of(
     attributes: Attributes, transfer_syntax: str, bulk: Mapping[str, tuple[int, int]]
 ) -> PixelLayout | None:

@@ -16,6 +16,7 @@ from gateway.dicom.colour import PALETTE, colours
 from gateway.dicom.functional import of_frame
 from gateway.dicom.grayscale import shades
 from gateway.dicom.hierarchy import Attributes
+from gateway.dicom.presenting import presented
 from gateway.dicom.render_options import OVERLAYS, RenderOptions
 
 Values = npt.NDArray[np.generic]
@@ -31,6 +32,7 @@ _OTHERS = frozenset(
         "00181065",  # FrameTimeVector
         "00181164",  # ImagerPixelSpacing
         "00182010",  # NominalScannedPixelSpacing
+        "20500010",  # PresentationLUTSequence
         "20500020",  # PresentationLUTShape
         pictures.OPTICAL_PATHS,
     }
@@ -80,7 +82,10 @@ def picture(frame: Frame, options: RenderOptions) -> tuple[Image.Image, bytes | 
     image, profile = pictures.in_profile(image, frame.attributes, options.profile)
     if OVERLAYS in options.annotation:
         image = annotations.draw_overlays(image, frame.attributes, frame.number)
-    image = geometry.fitted(image, frame.attributes, options)
+    if options.presentation is None:
+        image = geometry.fitted(image, frame.attributes, options)
+    else:
+        image = presented(image, frame.attributes, options.presentation, options)
     return annotations.write(image, frame.attributes, options.annotation), profile
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gateway.dicom.presentation import Presentation
 from gateway.errors import BadRequest
 
 LINEAR = "LINEAR"
@@ -71,6 +72,7 @@ class RenderOptions:
     """Everything a request says of the picture it wants."""
 
     quality: int = _USUAL_QUALITY  # of JPEG, as libjpeg scales it
+    quality_named: str = ""  # the parameter that gave it
     width: int | None = None  # of the box that the picture fits into
     height: int | None = None
     padded: bool = False  # the box is filled up with black
@@ -79,6 +81,7 @@ class RenderOptions:
     window: Window | None = None
     annotation: frozenset[str] = frozenset()
     profile: str = "no"  # "no", "yes" or "srgb"
+    presentation: Presentation | None = None  # instead of `source`
     warnings: tuple[str, ...] = ()  # what was asked for and is not done
 
 
@@ -89,12 +92,19 @@ def thumbnail_of(options: RenderOptions, side: int) -> RenderOptions:
     return replace(options, annotation=frozenset())
 
 
+def check_quality(options: RenderOptions, kind: str) -> None:
+    """Raise BadRequest if a picture that loses nothing is to lose (PS3.18 8.3.5.1.2)."""
+    if options.quality_named and kind != "image/jpeg":
+        raise BadRequest(f"{options.quality_named}: this goes with image/jpeg alone")
+
+
 def rendered_options(query: Mapping[str, str]) -> RenderOptions:
     """The parameters of `rendered` and `thumbnail` (PS3.18 8.3.5.1)."""
     annotation, warnings = _annotation(query.get("annotation", ""))
     width, height, source = _viewport(query.get("viewport", ""))
     return RenderOptions(
         quality=_quality(query, "quality"),
+        quality_named="quality" if "quality" in query else "",
         width=width,
         height=height,
         padded=width is not None and height is not None,
@@ -111,6 +121,7 @@ def uri_options(query: Mapping[str, str]) -> RenderOptions:
     annotation, warnings = _annotation(query.get("annotation", ""))
     return RenderOptions(
         quality=_quality(query, "imageQuality"),
+        quality_named="imageQuality" if "imageQuality" in query else "",
         width=_side(query.get("columns", ""), "columns"),
         height=_side(query.get("rows", ""), "rows"),
         source=_region(query.get("region", "")),

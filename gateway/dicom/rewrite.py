@@ -52,15 +52,18 @@ class Rewriter(Walk):
     """Goes over a data set as ingest does, and gives its bytes."""
 
     _nested = 0
+    _scope = Scope(LATIN1)
+    at_pixels = False  # whether pixel data follows what `before_pixels` gave
 
     def before_pixels(self, position: int, changes: Changes) -> Iterator[bytes]:
         """The elements before pixel data, or all; `position` tells where that was."""
         pending = sorted(changes)
-        scope = Scope(LATIN1)
+        scope = self._scope = Scope(LATIN1)
         self.position = position
         while self._end - self.position >= 8:
             tag, vr, length, start = self._next(self.position, scope)
-            if tag == 0 or tag in PIXEL_TAGS:
+            self.at_pixels = tag in PIXEL_TAGS
+            if tag == 0 or self.at_pixels:
                 break
             while pending and pending[0] < tag:
                 yield from _changed(changes, pending.pop(0))
@@ -74,6 +77,21 @@ class Rewriter(Walk):
                 yield from self._at_root(tag, vr, length, start, scope)
         for tag in pending:
             yield from _changed(changes, tag)
+
+    def after_pixels(self) -> Iterator[bytes]:
+        """What follows pixel data, which is stepped over: private elements, signatures."""
+        scope = self._scope
+        self.position = self._unusual(self.position, self._end, scope, "")[2]
+        while self._end - self.position >= 8:
+            tag, vr, length, start = self._next(self.position, scope)
+            if tag == 0:
+                break
+            if tag in PIXEL_TAGS:
+                raise CannotTranscode("there is pixel data twice")
+            if tag >> 16 == 0xFFFE:  # a delimiter that ends nothing
+                self.position = start
+                continue
+            yield from self._at_root(tag, vr, length, start, scope)
 
     def _at_root(
         self, tag: int, vr: str, length: int, start: int, scope: Scope

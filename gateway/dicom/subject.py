@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gateway.dicom.functional import whole
 from gateway.dicom.hierarchy import Attributes, first_text
 from gateway.dicom.pixels import PIXEL_DATA, PixelLayout, layout_of
+from gateway.dicom.presentation import GRAYSCALE_STATE
 from gateway.dicom.report import is_report
 
 DOCUMENT = "00420011"
@@ -15,6 +16,8 @@ _PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
 
 #: Documents that are given as they are; others could be anything.
 _DOCUMENT_KINDS = frozenset({PDF, "text/xml", "model/stl", "model/obj", "model/mtl"})
+
+_WORDS = {PDF: "PDF", "text/xml": "XML"}
 
 _MPEG2 = "video/mpeg"
 _MP4 = "video/mp4"
@@ -53,6 +56,14 @@ class Subject:
     layout: PixelLayout | None = None  # of an image
     representative: int = 1  # the frame to show, if only one is
     size: int | None = None  # of a document, without padding
+    is_state: bool = False  # it tells how others are shown
+
+    @property
+    def word(self) -> str:
+        """What is written on its icon; nothing for what is shown itself, or not at all."""
+        if self.kind is Kind.DOCUMENT:
+            return _WORDS.get(self.media_type, "3D")
+        return {Kind.VIDEO: "VIDEO", Kind.REPORT: "SR"}.get(self.kind, "")
 
     @property
     def frames(self) -> int:
@@ -84,7 +95,10 @@ def subject_of(
         )
     if DOCUMENT in attributes:
         return _document(attributes)
-    return Subject(Kind.REPORT if is_report(attributes) else Kind.NOTHING)
+    if is_report(attributes):
+        return Subject(Kind.REPORT)
+    is_state = first_text(attributes, "00080016") == GRAYSCALE_STATE
+    return Subject(Kind.NOTHING, is_state=is_state)
 
 
 def _representative(attributes: Attributes, layout: PixelLayout) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from gateway.dicom import codecs, encoders
 from gateway.dicom.bulk import ReadAt
@@ -121,28 +122,32 @@ def instance_in(source: Source, target: str, path: str) -> int:
         start = data_set_start(buffer[:_META])
         out.write(meta_with(buffer, start, target))
         if source.transfer_syntax in DEFLATED:
-            size = _size(read)
-            data_set: Buffer = read(0, size)
+            walk = rewriter(read(0, _size(read)), implicit=False, big=False)
             start = 0
         else:
-            data_set = buffer
-        implicit, big = encoding_of(data_set, start, source.transfer_syntax)
-        if source.transfer_syntax in DEFLATED:
-            implicit = big = False
-        walk = rewriter(data_set, implicit=implicit, big=big)
+            implicit, big = encoding_of(buffer, start, source.transfer_syntax)
+            walk = rewriter(buffer, implicit=implicit, big=big)
         changes = _changes(source, target)
         ratio_at = 0
         for piece in walk.before_pixels(start, changes):
             out.write(piece)
             if 0x00282112 in changes and piece.startswith(_RATIO):
                 ratio_at = out.tell() - _RATIO_WIDTH
-        if source.layout is not None:
-            ratio = write_pixels(source.layout, read, target, out)
+        if walk.at_pixels:
+            ratio = _pixels(source, read, target, out)
             if ratio_at:
                 out.seek(ratio_at)
                 out.write(f"{ratio:.6g}".ljust(_RATIO_WIDTH).encode())
                 out.seek(0, os.SEEK_END)
+            for piece in walk.after_pixels():
+                out.write(piece)
         return out.tell()
+
+
+def _pixels(source: Source, read: ReadAt, target: str, out: BinaryIO) -> float:
+    if source.layout is None:
+        raise CannotTranscode("nothing tells what the pixels are")
+    return write_pixels(source.layout, read, target, out)
 
 
 def _size(read: ReadAt) -> int:

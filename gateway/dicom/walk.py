@@ -37,7 +37,8 @@ from gateway.errors import NotDicom
 
 Buffer = bytes | mmap.mmap
 
-#: Binary values up to this many bytes stand in the JSON; larger ones stay in the file.
+#: Binary values up to this many bytes stand in the JSON, unless the caller says
+#: otherwise; larger ones stay in the file.
 INLINE_BINARY_LIMIT = 1024
 
 #: Text and numbers up to this many bytes stand in the JSON (where F.2 gives a choice).
@@ -112,11 +113,20 @@ def _beyond(tag: int, count: int) -> NotDicom:
 class Walk:
     """One pass over one data set; `bulk` says where the values left behind lie."""
 
-    def __init__(self, buffer: Buffer, end: int, *, implicit: bool, big: bool) -> None:
+    def __init__(
+        self,
+        buffer: Buffer,
+        end: int,
+        *,
+        implicit: bool,
+        big: bool,
+        inline_binary: int = INLINE_BINARY_LIMIT,
+    ) -> None:
         self.bulk: dict[str, tuple[int, int]] = {}  # path -> offset, length in the file
         self.order = ">" if big else "<"
         self._buffer = buffer
         self._end = end
+        self._inline_binary = inline_binary
         self._implicit = implicit
         self._depth = 0
         self._unknown = False  # the element just read was written as UN, and is known
@@ -250,7 +260,7 @@ class Walk:
         if vr == "SQ":
             return self._sequence(start, start + length, scope, path, vr)[0]
         if vr in values.BINARY_WORDS:
-            if length > INLINE_BINARY_LIMIT or tag in PIXEL_TAGS:
+            if length > self._inline_binary or tag in PIXEL_TAGS:
                 return self._reference(vr, start, length, path)
             value = self._buffer[start : start + length]
             return values.binary_element(vr, value, self.order)

@@ -19,7 +19,7 @@ from gateway.dicom.from_json import SINGLE_TEXT
 from gateway.dicom.hierarchy import Attributes, first_text
 from gateway.dicom.usual import LONG_FORM
 from gateway.dicom.values import BINARY_WORDS, NAME_GROUPS, NUMBERS, Element
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, NotFound
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
@@ -133,12 +133,17 @@ def _data_set(attributes: Attributes, bulk: Bulk) -> Iterator[bytes]:
 
 
 def _plain(tag: str, vr: str, value: bytes) -> Iterator[bytes]:
-    padding = b""
-    if len(value) % 2:
-        padding = b"\0" if vr == "UI" or vr in BINARY_WORDS else b" "
+    padding = _padding(vr, value)
     yield _head(tag, vr, len(value) + len(padding))
     yield value
     yield padding
+
+
+def _padding(vr: str, value: bytes) -> bytes:
+    """What makes a value even (PS3.5 6.2)."""
+    if len(value) % 2 == 0:
+        return b""
+    return b"\0" if vr == "UI" or vr in BINARY_WORDS else b" "
 
 
 def _head(tag: str, vr: str, length: int) -> bytes:
@@ -190,6 +195,17 @@ def value_field(element: Element, tag: str) -> bytes:
         return _WRITERS.get(vr, _texts)(vr, values)
     except (struct.error, OverflowError, UnicodeEncodeError):
         raise BadRequest(f"({tag[:4]},{tag[4:]}) has a value that is no {vr}") from None
+
+
+def short_value(element: Element, path: str) -> bytes:
+    """The bytes of an attribute that stands in a header, text in UTF-8, made even.
+
+    Raises NotFound for a sequence, which has items instead, and for no value at all.
+    """
+    value = b"" if element["vr"] == "SQ" else value_field(element, path[-8:])
+    if not value:
+        raise NotFound(f"no bulk data {path} in this instance")
+    return value + _padding(element["vr"], value)
 
 
 def _texts(vr: str, values: Sequence[Any]) -> bytes:

@@ -1,9 +1,11 @@
 """Bulk data: values that metadata refers to (PS3.18 10.4.1.1.5).
 
-Most values go out as they lie in the file. Those of big-endian files are turned around on
-their way, those of deflated files inflated. Compressed pixel data leaves without its
-items: a part for each fragment, or one part where there is only one frame. None of this
-needs more memory for a larger value.
+Any other value can be had in the same way: the path names attributes by tag or keyword,
+and the items of sequences by number. Most
+values go out as they lie in the file. Those of big-endian files are turned around on their
+way, those of deflated files inflated. Compressed pixel data leaves without its items: a
+part for each fragment, or one part where there is only one frame. None of this needs more
+memory for a larger value.
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from array import array
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -21,58 +24,78 @@ from gateway.dicom.bulk import (
     Inflater,
     ReadAt,
     Swapper,
+    element_at,
     fragments,
     is_encapsulated,
-    vr_at,
     word_size,
 )
+from gateway.dicom.dictionary import tag_of
 from gateway.dicom.header import BIG_ENDIAN, DEFLATED, data_set_start
-from gateway.dicom.hierarchy import Attributes, Level, first_text
+from gateway.dicom.hierarchy import Attributes, first_text
+from gateway.dicom.pixels import PIXEL_DATA
+from gateway.dicom.subject import video_type
+from gateway.dicom.write import short_value
 from gateway.errors import BadRequest, NotAcceptable, NotFound, Truncated
-from gateway.web.context import accept, gateway, public_root, uid
+from gateway.web.context import accept, gateway, instance_address, public_root
+from gateway.web.context import uids as uids_of
 from gateway.web.files import Section, send_file
-from gateway.web.replies import streaming
+from gateway.web.replies import MULTIPART, streaming
 from gateway.web.transmission import Body, transmit
 from gateway.wire import multipart
 from gateway.wire.media import Offer, choose
 
-_OCTETS = "application/octet-stream"
-_MULTIPART = "multipart/related"
+OCTETS = "application/octet-stream"
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
-_PATH = re.compile(r"[0-9a-f]{8}(/[1-9][0-9]{0,8}/[0-9a-f]{8})*")
-_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{8}")
+#: Media types as they are spelled, where that is not lower case.
+SPELLED = {"video/h265": "video/H265"}
 
 #: Parts whose headers are held at a time.
 _GROUP = 256
 
 
 @dataclass(frozen=True, slots=True)
-class _Value:
+class Value:
     """A value, found: which runs of bytes of which file it is, and what to do to them."""
 
     instance: Instance
+    path: str
     runs: "array[int]"  # offset and size of each, in the file or its inflated data set
     syntax: str = _EXPLICIT_LITTLE_ENDIAN  # what the bytes are in
     joined: bool = True  # all runs are one part
     word: int = 1  # bytes to be turned around at a time
     deflated: bool = False
+    short: bytes | None = None  # one that stands in the header: these are its bytes
 
     @property
     def sizes(self) -> Sequence[int]:
         """The sizes of the parts."""
+        if self.short is not None:
+            return [len(self.short)]
         sizes = self.runs[1::2]
         return [sum(sizes)] if self.joined else sizes
 
     @property
-    def content_type(self) -> str:
+    def kinds(self) -> Iterator[str]:
+        """The media types of a part, the usual one first (PS3.18 table 8.7.3-5)."""
+        yield OCTETS
+        if self.joined and self.path == PIXEL_DATA.lower():
+            video = video_type(self.syntax)
+            if video is not None:
+                yield video
+
+    def content_type(self, kind: str) -> str:
         """The media type of a part; the syntax is named where it is not the usual one."""
         if self.syntax == _EXPLICIT_LITTLE_ENDIAN:
-            return _OCTETS
-        return f"{_OCTETS}; transfer-syntax={self.syntax}"
+            return kind
+        return f"{SPELLED.get(kind, kind)}; transfer-syntax={self.syntax}"
 
     def body(self, archive: Archive, start: int, stop: int) -> Body:
         """The bytes from `start` up to `stop` of a value that is one part."""
+        if self.short is not None:
+            return [self.short[start:stop]]
         if self.deflated:
             return _inflated(archive, self.instance, self.runs[0] + start, stop - start)
         if self.word > 1:
@@ -92,47 +115,69 @@ async def retrieve(
     request: web.Request, study: str, series: str, instance: str, path: str
 ) -> web.StreamResponse:
     """A value of an instance, in parts or as it is."""
-    path = path.lower()
-    if not _PATH.fullmatch(path):
-        raise BadRequest("the path of bulk data is a tag, or tags and numbers of items")
+    path = _normal(path)
     archive = gateway(request).archive
-    pairs = zip((study, series, instance), _NAMES, strict=True)
-    held = await archive.instance(*(uid(text, name) for text, name in pairs))
-    value = await _find(archive, held, path)
-    offers = [Offer(_MULTIPART, _OCTETS, (value.syntax,))]
+    held = await archive.instance(*uids_of(study, series, instance))
+    value = await find(archive, held, path)
+    offers = parts_of(value)
     if value.joined:
-        offers.append(Offer(_OCTETS, None, (value.syntax,)))
+        offers += [Offer(kind, None, (value.syntax,)) for kind in value.kinds]
     offer = choose(accept(request), offers)
     if offer is None:
         raise NotAcceptable(_what_there_is(value))
-    location = (
-        f"{public_root(request)}studies/{study}/series/{series}"
-        f"/instances/{instance}/bulk/{path}"
-    )
-    if offer.kind == _MULTIPART:
-        return await _multipart(request, value, location)
+    if offer.kind == MULTIPART:
+        return await _multipart(request, value, offer.inner or OCTETS)
     section = Section(
         value.sizes[0],
         lambda start, stop: value.body(archive, start, stop),
         label=f"-{path}",
     )
-    headers = {"Content-Location": location}
-    return await send_file(request, held, value.content_type, headers, section)
+    headers = {"Content-Location": _location(request, value)}
+    content_type = value.content_type(offer.kind)
+    return await send_file(request, held, content_type, headers, section)
 
 
-def _what_there_is(value: _Value) -> str:
-    single = f", or {_OCTETS} alone" if value.joined else ""
-    return (
-        f'here there is {_MULTIPART}; type="{_OCTETS}"{single},'
-        f" with transfer-syntax {value.syntax}"
-    )
+def _normal(path: str) -> str:
+    """The path as references spell it; raises BadRequest, or NotFound for no such name.
+
+    Attributes come in every spelling that a search takes (PS3.18 8.3.4.1).
+    """
+    steps = path.split("/")
+    if not len(steps) % 2 or not all(map(_NUMBER.fullmatch, steps[1::2])):
+        raise BadRequest(
+            "the path of bulk data is an attribute, or attributes of sequences,"
+            " each with the number of an item, and an attribute"
+        )
+    for place in range(0, len(steps), 2):
+        if not _HEXADECIMAL.fullmatch(steps[place]):
+            tag = tag_of(steps[place])
+            if tag is None:
+                raise NotFound(f"no attribute is called {steps[place][:64]!r}")
+            steps[place] = tag
+    return "/".join(steps).lower()
+
+
+def parts_of(value: Value) -> list[Offer]:
+    """The ways to give a value as parts of an answer."""
+    return [Offer(MULTIPART, kind, (value.syntax,)) for kind in value.kinds]
+
+
+def _what_there_is(value: Value) -> str:
+    kinds = [f'{MULTIPART}; type="{kind}"' for kind in value.kinds]
+    kinds += [f"{kind} alone" for kind in value.kinds if value.joined]
+    return f"here there is {', or '.join(kinds)}, with transfer-syntax {value.syntax}"
+
+
+def _location(request: web.Request, value: Value) -> str:
+    address = instance_address(public_root(request), value.instance)
+    return f"{address}/bulk/{value.path}"
 
 
 async def joined(
     archive: Archive, held: Instance, path: str, size: int | None
 ) -> Section:
     """The value at a path with all its fragments as one; so many bytes of it."""
-    value = replace(await _find(archive, held, path), joined=True)
+    value = replace(await find(archive, held, path), joined=True)
     stored = value.sizes[0]
     return Section(
         stored if size is None else min(size, stored),
@@ -144,17 +189,38 @@ async def joined(
 # -- finding the value -------------------------------------------------------------------
 
 
-async def _find(archive: Archive, held: Instance, path: str) -> _Value:
-    start, size = await archive.bulk(held, path)
+async def find(archive: Archive, held: Instance, path: str) -> Value:
+    """The value at a path, as references spell it; raises NotFound if there is none.
+
+    Raises NotAcceptable for one that cannot be taken out of its file.
+    """
+
+    def look_up(header: bytes, places: dict[str, Any]) -> tuple[int, int] | bytes:
+        if path in places:
+            return places[path][0], places[path][1]
+        return short_value(element_at(orjson.loads(header), path), path)
+
+    place = await archive.header(held, look_up)
+    if isinstance(place, bytes):
+        return Value(held, path, array("Q"), short=place)
+    start, size = place
     run = array("Q", (start, size))
     if held.transfer_syntax in DEFLATED:
         before = [p async for p in _inflated(archive, held, start - 4, 4)]
         if is_encapsulated(b"".join(before)):
             raise NotAcceptable("fragments within a deflated data set cannot be given")
-        return _Value(held, run, deflated=True)
+        return Value(held, path, run, deflated=True)
     if held.transfer_syntax == BIG_ENDIAN:
-        vr = vr_at(await _header(archive, held), path)
-        return _Value(held, run, word=word_size(vr))
+        element = element_at(await _header(archive, held), path)
+        return Value(held, path, run, word=word_size(str(element["vr"])))
+    return await _in_file(archive, held, path, run)
+
+
+async def _in_file(
+    archive: Archive, held: Instance, path: str, run: "array[int]"
+) -> Value:
+    """A value that lies in its file as it goes out, but for the items around it."""
+    start, size = run
 
     def look(read_at: ReadAt) -> "array[int] | None":
         if not is_encapsulated(read_at(start - 4, 4)):
@@ -163,28 +229,23 @@ async def _find(archive: Archive, held: Instance, path: str) -> _Value:
 
     found = await archive.look(held, look)
     if found is None:
-        return _Value(held, run)
+        return Value(held, path, run)
     if not found:
         raise NotFound(f"the bulk data {path} of this instance has no fragments")
     frames = first_text(await _header(archive, held), "00280008") or "1"
-    joined = len(found) == 2 or frames == "1"
-    return _Value(held, found, held.transfer_syntax, joined)
+    whole = len(found) == 2 or frames == "1" or video_type(held.transfer_syntax)
+    return Value(held, path, found, held.transfer_syntax, bool(whole))
 
 
 async def _header(archive: Archive, held: Instance) -> Attributes:
-    uids = held.study, held.series, held.uid
-    async with aclosing(
-        archive.headers(Level.INSTANCE, *uids, present=lambda *found: found[3])
-    ) as groups:
-        attributes: Attributes = orjson.loads((await anext(groups))[0])
-        return attributes
+    return await archive.header(held, lambda header, _: dict(orjson.loads(header)))
 
 
 # -- reading it --------------------------------------------------------------------------
 
 
 async def _turned(
-    archive: Archive, value: _Value, start: int, stop: int
+    archive: Archive, value: Value, start: int, stop: int
 ) -> AsyncGenerator[bytes, None]:
     """Big-endian words as little-endian ones; a range may begin and end within one."""
     offset, size = value.runs
@@ -226,29 +287,44 @@ async def _inflated(
 
 
 async def _multipart(
-    request: web.Request, value: _Value, location: str
+    request: web.Request, value: Value, kind: str
 ) -> web.StreamResponse:
     boundary = multipart.new_boundary()
-    heads = _heads(value, boundary, location)
-    length = sum(map(len, heads)) + sum(value.sizes) + len(multipart.closing(boundary))
+    heads = [_heads(request, value, kind, boundary) for _ in range(2)]
+    length = sum(map(len, heads[0])) + sum(value.sizes)
     response = web.StreamResponse(headers={"Vary": "Accept, Authorization"})
-    response.headers["Content-Type"] = multipart.content_type(_OCTETS, boundary)
-    response.content_length = length
+    response.headers["Content-Type"] = multipart.content_type(kind, boundary)
+    response.content_length = length + len(multipart.closing(boundary))
     archive = gateway(request).archive
     async with streaming(request, response) as wanted:
         if wanted:
-            for body in _bodies(archive, value, _heads(value, boundary, location)):
+            for body in _bodies(archive, value, heads[1]):
                 await transmit(request, response, archive, body)
             await response.write(multipart.closing(boundary))
     return response
 
 
-def _heads(value: _Value, boundary: str, location: str) -> Iterator[bytes]:
+def bodies(
+    request: web.Request, value: Value, kind: str, boundary: str, *, first: bool
+) -> Iterator[Body]:
+    """The parts of a value with what stands before each; `first` of an answer or not."""
+    heads = _heads(request, value, kind, boundary, first=first)
+    return _bodies(gateway(request).archive, value, heads)
+
+
+def _heads(
+    request: web.Request,
+    value: Value,
+    kind: str,
+    boundary: str,
+    *,
+    first: bool = True,
+) -> Iterator[bytes]:
     """What stands before each part."""
-    first = True
+    content_type, location = value.content_type(kind), _location(request, value)
     for size in value.sizes:
         headers = (
-            ("Content-Type", value.content_type),
+            ("Content-Type", content_type),
             ("Content-Length", str(size)),
             ("Content-Location", location),
         )
@@ -256,7 +332,7 @@ def _heads(value: _Value, boundary: str, location: str) -> Iterator[bytes]:
         first = False
 
 
-def _bodies(archive: Archive, value: _Value, heads: Iterator[bytes]) -> Iterator[Body]:
+def _bodies(archive: Archive, value: Value, heads: Iterator[bytes]) -> Iterator[Body]:
     """The parts with what stands before them, some at a time."""
     if value.joined:
         yield [next(heads)]

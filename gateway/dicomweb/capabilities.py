@@ -21,6 +21,14 @@ WADL = "application/vnd.sun.wadl+xml"
 KINDS = (OPENAPI, "application/json", WADL, "application/xml", "text/xml")
 
 
+async def info(request: web.Request) -> web.StreamResponse:
+    """Where the DICOMweb server is and, seen from there, Orthanc's own REST."""
+    root = gateway(request).settings.dicom_web.root
+    steps = [step for step in root.split("/") if step]
+    told = {"DicomWebRoot": root, "OrthancApiRoot": "./" + "../" * len(steps)}
+    return web.Response(body=orjson.dumps(told), content_type="application/json")
+
+
 async def describe(request: web.Request) -> web.StreamResponse:
     """All operations, with their parameters and answers."""
     offer = choose(accept(request), [Offer(kind) for kind in KINDS])

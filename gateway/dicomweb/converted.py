@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gateway.archive import FileRange, Instance, Piece
 from gateway.dicom.hierarchy import Level
-from gateway.dicom.transcode import can_transcode
+from gateway.dicomweb.gathered import LEFT_OUT
 from gateway.dicomweb.instance_types import (
     DICOM,
     MULTIPART,
@@ -27,16 +27,16 @@ from gateway.dicomweb.instance_types import (
 )
 from gateway.errors import CannotTranscode, NotAcceptable
 from gateway.imaging import Imaging
-from gateway.web.context import accept, gateway, public_root
+from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.files import Section, send_file
-from gateway.web.replies import streaming
+from gateway.web.replies import streaming, warning
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
 from gateway.wire.media import MediaType
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class Given:
     """An instance's bytes, as they go out."""
 
     content_type: str
@@ -50,16 +50,16 @@ async def _choice(
     stored = instance.transfer_syntax
     if all_as_stored(ranges, kind, [stored]):
         return Choice(stored, asked=False)
-    layout = (await imaging.pixels(instance)).layout
+    pixels = await imaging.pixels(instance)
     return choice(
-        ranges, kind, stored, lambda target: can_transcode(stored, layout, target)
+        ranges, kind, stored, lambda target: pixels.can_become(stored, target)
     )
 
 
 @asynccontextmanager
 async def _given(
     imaging: Imaging, instance: Instance, chosen: Choice
-) -> AsyncIterator[_Given]:
+) -> AsyncIterator[Given]:
     """The bytes of an instance; raises CannotTranscode if nothing else would do."""
     target = chosen.transfer_syntax
     async with AsyncExitStack() as stack:
@@ -72,7 +72,7 @@ async def _given(
                 if chosen.asked:
                     raise
                 target = instance.transfer_syntax
-        yield _Given(f"{DICOM}; transfer-syntax={target}", piece)
+        yield Given(f"{DICOM}; transfer-syntax={target}", piece)
 
 
 async def single(request: web.Request, uids: Sequence[str]) -> web.StreamResponse:
@@ -99,25 +99,34 @@ def _refusal(instances: Sequence[Instance]) -> str:
     return f"none of these can be made of what is held in {held}"
 
 
-async def several(
-    request: web.Request, level: Level, uids: Sequence[str]
-) -> web.StreamResponse:
+async def several(request: web.Request, uids: Sequence[str]) -> web.StreamResponse:
     """A part for each instance that can be had as it is asked for."""
+    found, partial = await choices(request, MULTIPART, uids)
+    return await _send(request, found, partial=partial)
+
+
+async def choices(
+    request: web.Request, kind: str, uids: Sequence[str]
+) -> tuple[list[tuple[Instance, Choice]], bool]:
+    """What each instance goes out in, and whether some cannot be had as asked.
+
+    Raises NotAcceptable if none can.
+    """
     parts = gateway(request)
-    ranges = accept(request)
+    ranges, level = accept(request), Level(len(uids))
     found: list[tuple[Instance, Choice]] = []
     refused: list[Instance] = []
     async with aclosing(parts.archive.instances(level, *uids)) as groups:
         async for group in groups:
             for one in group:
-                chosen = await _choice(parts.imaging, ranges, MULTIPART, one)
+                chosen = await _choice(parts.imaging, ranges, kind, one)
                 if chosen is None:
                     refused.append(one)
                 else:
                     found.append((one, chosen))
     if not found:
         raise NotAcceptable(_refusal(refused))
-    return await _send(request, found, partial=bool(refused))
+    return found, bool(refused)
 
 
 async def _send(
@@ -128,7 +137,8 @@ async def _send(
     response.headers["Content-Type"] = multipart.content_type(DICOM, boundary)
     if partial:
         response.set_status(HTTPStatus.PARTIAL_CONTENT)
-    async with aclosing(_ahead(gateway(request).imaging, found)) as files:
+        response.headers.update(warning(request, LEFT_OUT))
+    async with aclosing(ahead(gateway(request).imaging, found)) as files:
         # What cannot be made is refused before the answer begins.
         first = await anext(files)
         async with streaming(request, response) as body_wanted:
@@ -146,13 +156,10 @@ async def _part(
     response: web.StreamResponse,
     boundary: str,
     instance: Instance,
-    given: _Given,
+    given: Given,
     first: bool = True,
 ) -> None:
-    location = (
-        f"{public_root(request)}studies/{instance.study}/series/{instance.series}"
-        f"/instances/{instance.uid}"
-    )
+    location = instance_address(public_root(request), instance)
     headers = (
         ("Content-Type", given.content_type),
         ("Content-Length", str(given.piece.stop)),
@@ -163,11 +170,11 @@ async def _part(
     await transmit(request, response, gateway(request).archive, pieces)
 
 
-async def _ahead(
+async def ahead(
     imaging: Imaging, found: list[tuple[Instance, Choice]]
-) -> AsyncGenerator[_Given, None]:
+) -> AsyncGenerator[Given, None]:
     """The files in turn, the next ones being made meanwhile; each is kept until then."""
-    under_way: deque[asyncio.Task[tuple[AsyncExitStack, _Given]]] = deque()
+    under_way: deque[asyncio.Task[tuple[AsyncExitStack, Given]]] = deque()
     waiting = iter(found)
     try:
         while True:
@@ -189,7 +196,7 @@ async def _ahead(
 
 async def _opened(
     imaging: Imaging, instance: Instance, chosen: Choice
-) -> tuple[AsyncExitStack, _Given]:
+) -> tuple[AsyncExitStack, Given]:
     async with AsyncExitStack() as stack:
         given = await stack.enter_async_context(_given(imaging, instance, chosen))
         return stack.pop_all(), given

@@ -22,19 +22,19 @@ from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN, PixelLayout
 from gateway.dicomweb.frame_types import Wanted, as_stored, wanted, what_there_is
 from gateway.errors import BadRequest, NotAcceptable
 from gateway.imaging import Imaging
-from gateway.web.context import accept, gateway, public_root, uid
+from gateway.web.context import accept, gateway, instance_address, public_root
+from gateway.web.context import uids as uids_of
 from gateway.web.files import Section, send_file
 from gateway.web.replies import streaming
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
 
-_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _LONGEST_NUMBER = 9
 
 
 @dataclass(frozen=True, slots=True)
-class _Frames:
-    """Frames that were asked for, found."""
+class Frames:
+    """Frames of an instance that were asked for, and how they are given."""
 
     held: Instance
     layout: PixelLayout
@@ -57,9 +57,8 @@ async def retrieve(
 ) -> web.StreamResponse:
     """Frames of an instance in the order they are asked for, or all of them."""
     parts = gateway(request)
-    pairs = zip((study, series, instance), _NAMES, strict=True)
     asked = _numbers(unquote(frames)) if frames else []
-    held = await parts.archive.instance(*(uid(text, name) for text, name in pairs))
+    held = await parts.archive.instance(*uids_of(study, series, instance))
     layout = await parts.imaging.layout(held)
     numbers = asked or range(1, layout.number_of_frames + 1)
     for number in numbers:
@@ -67,15 +66,16 @@ async def retrieve(
     chosen = wanted(accept(request), layout, one=len(numbers) == 1)
     if chosen is None:
         raise NotAcceptable(what_there_is(layout))
-    location = (
-        f"{public_root(request)}studies/{study}/series/{series}"
-        f"/instances/{instance}/frames/"
-    )
-    found = _Frames(held, layout, numbers, chosen, location)
-    runs = await _runs(parts.imaging, found)
+    found = Frames(held, layout, numbers, chosen, location_of(request, held))
+    runs = await stored(parts.imaging, found)
     if runs is not None:
-        return await _stored(request, found, runs)
+        return await _given(request, found, runs)
     return await _made(request, found)
+
+
+def location_of(request: web.Request, held: Instance) -> str:
+    """The address of an instance's frames, with a last slash."""
+    return f"{instance_address(public_root(request), held)}/frames/"
 
 
 def _numbers(text: str) -> list[int]:
@@ -93,7 +93,7 @@ def _numbers(text: str) -> list[int]:
 # -- frames that are in the file ---------------------------------------------------------
 
 
-async def _runs(imaging: Imaging, found: _Frames) -> list[list[Piece]] | None:
+async def stored(imaging: Imaging, found: Frames) -> list[list[Piece]] | None:
     """The bytes of each frame in the file; None if frames are to be made."""
     layout = found.layout
     target = found.wanted.transfer_syntax
@@ -107,6 +107,18 @@ async def _runs(imaging: Imaging, found: _Frames) -> list[list[Piece]] | None:
         for span in spans
         if span is not None
     ] or None
+
+
+def pieces_of(
+    found: Frames, runs: list[list[Piece]], boundary: str, *, first: bool
+) -> list[Piece]:
+    """The parts of frames that are in the file; `first` of an answer or not."""
+    pieces: list[Piece] = []
+    for number, run in zip(found.numbers, runs, strict=True):
+        is_first = first and not pieces
+        pieces.append(found.head(boundary, number, _size(run), first=is_first))
+        pieces += run
+    return pieces
 
 
 def _size(pieces: Sequence[Piece]) -> int:
@@ -134,7 +146,7 @@ def _cut(pieces: Sequence[Piece], start: int, stop: int) -> list[Piece]:
 
 
 async def _single(
-    request: web.Request, found: _Frames, pieces: Sequence[Piece]
+    request: web.Request, found: Frames, pieces: Sequence[Piece]
 ) -> web.StreamResponse:
     number = found.numbers[0]
     section = Section(
@@ -147,16 +159,13 @@ async def _single(
     return await send_file(request, found.held, content_type, headers, section)
 
 
-async def _stored(
-    request: web.Request, found: _Frames, runs: list[list[Piece]]
+async def _given(
+    request: web.Request, found: Frames, runs: list[list[Piece]]
 ) -> web.StreamResponse:
     if found.wanted.single:
         return await _single(request, found, runs[0])
     boundary = multipart.new_boundary()
-    pieces: list[Piece] = []
-    for number, run in zip(found.numbers, runs, strict=True):
-        pieces.append(found.head(boundary, number, _size(run), first=not pieces))
-        pieces += run
+    pieces = pieces_of(found, runs, boundary, first=True)
     pieces.append(multipart.closing(boundary))
     response = _response(found, boundary)
     response.content_length = _size(pieces)
@@ -166,7 +175,7 @@ async def _stored(
     return response
 
 
-def _response(found: _Frames, boundary: str) -> web.StreamResponse:
+def _response(found: Frames, boundary: str) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Vary": "Accept, Authorization"})
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Content-Type"] = multipart.content_type(
@@ -178,9 +187,9 @@ def _response(found: _Frames, boundary: str) -> web.StreamResponse:
 # -- frames that are made ----------------------------------------------------------------
 
 
-async def _made(request: web.Request, found: _Frames) -> web.StreamResponse:
+async def _made(request: web.Request, found: Frames) -> web.StreamResponse:
     parts = gateway(request)
-    async with aclosing(_ahead(parts.imaging, found)) as frames:
+    async with aclosing(made(parts.imaging, found)) as frames:
         first = await anext(frames)
         if found.wanted.single:
             return await _single(request, found, [first])
@@ -195,7 +204,7 @@ async def _made(request: web.Request, found: _Frames) -> web.StreamResponse:
         return response
 
 
-def _length(found: _Frames, boundary: str) -> int:
+def _length(found: Frames, boundary: str) -> int:
     """The length of an answer whose frames are not compressed."""
     layout = found.layout
     plain = encoders.decoded(layout) if layout.encapsulated else layout
@@ -207,7 +216,7 @@ def _length(found: _Frames, boundary: str) -> int:
 
 
 async def _body(
-    found: _Frames, boundary: str, frame: bytes, frames: AsyncGenerator[bytes, None]
+    found: Frames, boundary: str, frame: bytes, frames: AsyncGenerator[bytes, None]
 ) -> AsyncGenerator[bytes, None]:
     for place, number in enumerate(found.numbers):
         if place:
@@ -217,7 +226,7 @@ async def _body(
     yield multipart.closing(boundary)
 
 
-async def _ahead(imaging: Imaging, found: _Frames) -> AsyncGenerator[bytes, None]:
+async def made(imaging: Imaging, found: Frames) -> AsyncGenerator[bytes, None]:
     """The frames in turn, the next ones being made meanwhile."""
     target = found.wanted.transfer_syntax
     under_way: deque[asyncio.Task[bytes]] = deque()

@@ -20,6 +20,7 @@ from gateway.wire.media import (
 
 DICOM = "application/dicom"
 MULTIPART = "multipart/related"
+ZIP = "application/zip"
 
 Can = Callable[[str], bool]
 

@@ -17,7 +17,7 @@ from gateway.dicom.hierarchy import Level
 from gateway.dicom.xml import to_xml
 from gateway.errors import NotAcceptable
 from gateway.web.conditional import etag, not_modified
-from gateway.web.context import accept, gateway, public_root, uid
+from gateway.web.context import accept, check_charset, gateway, public_root, uid
 from gateway.web.replies import JSON, XML, json_array, xml_documents
 from gateway.wire.media import Offer, choose
 
@@ -43,6 +43,7 @@ async def metadata(
     uids = tuple(uid(text, name) for text, name in pairs if text is not None)
     level = Level(len(uids))
     offer = choose(accept(request), _OFFERS)
+    check_charset(request)
     if offer is None:
         raise NotAcceptable(
             "here there is application/dicom+json,"

@@ -17,8 +17,8 @@ from gateway.dicom.query import Query
 from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest
 from gateway.web.conditional import etag, not_modified
-from gateway.web.context import accept, gateway, public_root, uid
-from gateway.web.replies import JSON, XML, json_array, xml_documents
+from gateway.web.context import accept, check_charset, gateway, public_root, uid
+from gateway.web.replies import JSON, XML, json_array, warning, xml_documents
 from gateway.wire.media import Offer, choose
 
 _OFFERS = (
@@ -64,6 +64,7 @@ async def _search(
     request: web.Request, level: Level, *within: str | None
 ) -> web.StreamResponse:
     offer = choose(accept(request), _OFFERS)
+    check_charset(request)
     query = _query(request, level, within)
     archive = gateway(request).archive
     as_xml = offer is not None and (offer.inner or offer.kind).endswith("xml")
@@ -79,9 +80,7 @@ async def _search(
         warnings = list(_warnings(query))
         if query.limit is not None and len(page) >= min(query.limit, _LONGEST_PAGE):
             warnings += _of_more(await archive.remaining(query))
-        if warnings:
-            root = public_root(request)
-            headers["Warning"] = ", ".join(f"299 {root}: {text}" for text in warnings)
+        headers |= warning(request, *warnings)
         return await reply(request, texts, headers)
 
 

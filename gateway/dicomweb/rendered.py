@@ -5,40 +5,39 @@ part of a multipart answer. Several images are parts of one answer; who takes no
 a single picture is told so (406), as PS3.18 10.4.4 has it. A study or series gives one
 part for each instance with an image, in the order of their numbers; an instance gives one
 for each frame, and by itself its first frame, or all of them as a GIF that moves. A
-thumbnail is always one picture, of the image in the middle, with nothing written on it.
+thumbnail is always one picture, of the image in the middle, with nothing written on it;
+what has no image but can be shown has an icon.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from http import HTTPStatus
 
 from aiohttp import web
 
 from gateway.archive import Instance
 from gateway.dicom.hierarchy import Level
-from gateway.dicom.pictures import GIF, KINDS
+from gateway.dicom.pictures import GIF
 from gateway.dicom.render_options import (
     RenderOptions,
     rendered_options,
     thumbnail_of,
 )
 from gateway.dicom.subject import Kind
-from gateway.dicomweb import showing
+from gateway.dicomweb import showing, states
+from gateway.dicomweb.gathered import LEFT_OUT
+from gateway.dicomweb.picture_parts import PARTS, SINGLES, in_parts
 from gateway.dicomweb.showing import Shown
 from gateway.errors import BadRequest, NotFound
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.context import uids as uids_of
-from gateway.web.replies import MULTIPART, streaming
-from gateway.wire import multipart
+from gateway.web.replies import MULTIPART
 from gateway.wire.media import Offer
 
 #: The box that a thumbnail fits into when the request names none.
 THUMBNAIL_SIDE = 256
-
-_SINGLES = tuple(Offer(kind) for kind in KINDS)
-_PARTS = tuple(Offer(MULTIPART, kind) for kind in KINDS)
-
 
 # -- rendered ----------------------------------------------------------------------------
 
@@ -56,6 +55,8 @@ async def rendered(
     if len(uids) < Level.INSTANCE:
         return await _several(request, uids, options)
     one = await showing.shown(archive, await archive.instance(*uids))
+    if one.subject.is_state:
+        return await states.rendered(request, one.instance, options)
     return await _instance(request, one, options)
 
 
@@ -65,7 +66,7 @@ async def _instance(
     if one.subject.kind is not Kind.IMAGE:
         offer = showing.chosen(accept(request), showing.other_offers(one.subject))
         return await showing.send_other(request, one, offer)
-    offer = showing.chosen(accept(request), _SINGLES + _PARTS)
+    offer = showing.chosen(accept(request), SINGLES + PARTS)
     every = range(1, one.subject.frames + 1)
     if offer.kind == MULTIPART:
         return await _frames(request, one, every, options, str(offer.inner))
@@ -79,9 +80,9 @@ async def frames(
     """The pictures of some frames of an instance."""
     one, numbers = await _found_frames(request, (study, series, instance), frames)
     options = rendered_options(request.query)
-    single = _SINGLES if len(numbers) == 1 else (Offer(GIF),)
-    parts = _PARTS if len(numbers) == 1 else ()
-    several = () if len(numbers) == 1 else _PARTS
+    single = SINGLES if len(numbers) == 1 else (Offer(GIF),)
+    parts = PARTS if len(numbers) == 1 else ()
+    several = () if len(numbers) == 1 else PARTS
     offer = showing.chosen(accept(request), (*several, *single, *parts))
     if offer.kind == MULTIPART:
         return await _frames(request, one, numbers, options, str(offer.inner))
@@ -131,7 +132,7 @@ async def _several(
         return await _instance(request, only, options)
     if not instances:
         raise NotFound("none of the images here can be decoded")
-    offer = showing.chosen(accept(request), _PARTS)
+    offer = showing.chosen(accept(request), PARTS)
     kind = str(offer.inner)
     headers = showing.common_headers(request, options)
     blobs = (instance.blob for instance in instances)
@@ -139,8 +140,12 @@ async def _several(
     if held is not None:
         return held
     pictures = showing.pictures(gateway(request), instances, options, kind)
-    status = HTTPStatus.PARTIAL_CONTENT if others else HTTPStatus.OK
-    return await _multipart(request, _located(request, pictures), kind, headers, status)
+    status = HTTPStatus.OK
+    if others:
+        status = HTTPStatus.PARTIAL_CONTENT
+        options = replace(options, warnings=(*options.warnings, LEFT_OUT))
+        headers |= showing.common_headers(request, options)
+    return await in_parts(request, _located(request, pictures), kind, headers, status)
 
 
 async def _only(
@@ -150,13 +155,20 @@ async def _only(
     archive = gateway(request).archive
     if images:
         return await showing.shown(archive, images[0])
+    async for one in _all_shown(request, uids):
+        if one.subject.kind is not Kind.NOTHING:
+            return one
+    raise NotFound("there is no image here, no document and no report")
+
+
+async def _all_shown(
+    request: web.Request, uids: Sequence[str]
+) -> AsyncGenerator[Shown, None]:
+    archive = gateway(request).archive
     async with aclosing(archive.instances(Level(len(uids)), *uids)) as groups:
         async for group in groups:
             for instance in group:
-                one = await showing.shown(archive, instance)
-                if one.subject.kind is not Kind.NOTHING:
-                    return one
-    raise NotFound("there is no image here, no document and no report")
+                yield await showing.shown(archive, instance)
 
 
 async def _located(
@@ -190,50 +202,7 @@ async def _frames(
             async for number, data in found:
                 yield f"{address}/frames/{number}/rendered", data
 
-    return await _multipart(request, parts(), kind, headers, HTTPStatus.OK)
-
-
-async def _multipart(
-    request: web.Request,
-    pictures: AsyncGenerator[tuple[str, bytes], None],
-    kind: str,
-    headers: dict[str, str],
-    status: HTTPStatus,
-) -> web.StreamResponse:
-    """One part for each picture; the first is made before anything is said."""
-    boundary = multipart.new_boundary()
-    async with aclosing(pictures):
-        location, data = await anext(pictures)
-        first = _part(boundary, location, kind, data, first=True)
-        response = web.StreamResponse(status=status, headers=headers)
-        response.headers["Content-Type"] = multipart.content_type(kind, boundary)
-        async with streaming(request, response) as wanted:
-            if wanted:
-                await response.write(first)
-                await _write_others(response, pictures, boundary, kind)
-        return response
-
-
-async def _write_others(
-    response: web.StreamResponse,
-    pictures: AsyncIterator[tuple[str, bytes]],
-    boundary: str,
-    kind: str,
-) -> None:
-    async for location, data in pictures:
-        await response.write(_part(boundary, location, kind, data, first=False))
-    await response.write(multipart.closing(boundary))
-
-
-def _part(
-    boundary: str, location: str, kind: str, data: bytes, *, first: bool
-) -> bytes:
-    headers = (
-        ("Content-Type", kind),
-        ("Content-Length", str(len(data))),
-        ("Content-Location", location),
-    )
-    return multipart.part_header(boundary, headers, first=first) + data
+    return await in_parts(request, parts(), kind, headers, HTTPStatus.OK)
 
 
 # -- thumbnails --------------------------------------------------------------------------
@@ -250,18 +219,28 @@ async def thumbnail(
     options = thumbnail_of(rendered_options(request.query), THUMBNAIL_SIDE)
     archive = gateway(request).archive
     if len(uids) == Level.INSTANCE:
-        held = await archive.instance(*uids)
+        one = await showing.shown(archive, await archive.instance(*uids))
     else:
         found, _ = await showing.images(archive, Level(len(uids)), uids)
-        if not found:
-            raise NotFound("there is no image here that could stand for the rest")
-        held = found[len(found) // 2]
-    one = await showing.shown(archive, held)
+        one = await _standing(request, uids, found)
+    offer = showing.chosen(accept(request), SINGLES)
     if one.subject.kind is not Kind.IMAGE:
-        raise NotFound("this instance has no image to make a thumbnail of")
-    offer = showing.chosen(accept(request), _SINGLES)
+        return await showing.send_icon(request, one, options, offer.kind)
     number = [one.subject.representative]
     return await showing.send_picture(request, one, number, options, offer.kind)
+
+
+async def _standing(
+    request: web.Request, uids: Sequence[str], images: Sequence[Instance]
+) -> Shown:
+    """What stands for a study or series: an image, or else what has an icon."""
+    archive = gateway(request).archive
+    if images:
+        return await showing.shown(archive, images[len(images) // 2])
+    async for one in _all_shown(request, uids):
+        if one.subject.word:
+            return one
+    raise NotFound("there is nothing here that could stand for the rest")
 
 
 async def frame_thumbnail(
@@ -270,5 +249,5 @@ async def frame_thumbnail(
     """One small picture of a frame, the first of those that are named."""
     options = thumbnail_of(rendered_options(request.query), THUMBNAIL_SIDE)
     one, numbers = await _found_frames(request, (study, series, instance), frames)
-    offer = showing.chosen(accept(request), _SINGLES)
+    offer = showing.chosen(accept(request), SINGLES)
     return await showing.send_picture(request, one, numbers[:1], options, offer.kind)

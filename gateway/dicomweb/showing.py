@@ -6,7 +6,6 @@ are given as they are or as text.
 """
 
 import asyncio
-import base64
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -22,17 +21,20 @@ from gateway.archive import Archive, Instance
 from gateway.dicom import report
 from gateway.dicom.codecs import can_decode
 from gateway.dicom.hierarchy import Attributes, Level
+from gateway.dicom.icons import icon
 from gateway.dicom.job import Job, needed, perform
 from gateway.dicom.pictures import GIF, JP2, JPEG, KINDS, PNG
+from gateway.dicom.presentation import with_state
 from gateway.dicom.render import attributes_of
-from gateway.dicom.render_options import RenderOptions
+from gateway.dicom.render_options import RenderOptions, check_quality
 from gateway.dicom.subject import DOCUMENT, Kind, Subject, subject_of
 from gateway.dicom.xml import to_xml
 from gateway.dicomweb import bulk
 from gateway.errors import NotAcceptable, NotFound, TooLarge
 from gateway.web.conditional import etag, not_modified
-from gateway.web.context import Gateway, gateway, public_root
-from gateway.web.files import Section, send_file
+from gateway.web.context import Gateway, check_charset, gateway
+from gateway.web.files import send_file
+from gateway.web.replies import warning
 from gateway.wire.media import MediaType, Offer, choose
 
 T = TypeVar("T")
@@ -46,8 +48,6 @@ _FRAMES_AT_A_TIME = 16
 _PIXEL_DATA = "7fe00010"
 _HTML, _PLAIN, _XML = "text/html", "text/plain", "text/xml"
 _TEXTS = (_HTML, _PLAIN, _XML)
-#: The media type as it is spelled, where that is not lower case.
-_SPELLED = {"video/h265": "video/H265"}
 _ALIASES = {"image/jpg": JPEG, "image/pjpeg": JPEG, "image/j2k": JP2}
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
 
@@ -154,9 +154,11 @@ async def picture(
     numbers: Sequence[int],
     options: RenderOptions,
     kind: str,
+    state: Attributes | None = None,
 ) -> bytes:
-    """The picture of a frame, or of several as one that moves."""
-    return await _done(parts, one, await _job(parts, one, numbers, options, kind))
+    """The picture of a frame, or of several as one that moves; in a presentation state."""
+    job = await _job(parts, one, numbers, options, kind, state)
+    return await _done(parts, one, job)
 
 
 async def pictures_of_frames(
@@ -165,11 +167,12 @@ async def pictures_of_frames(
     numbers: Sequence[int],
     options: RenderOptions,
     kind: str,
+    state: Attributes | None = None,
 ) -> AsyncGenerator[tuple[int, bytes], None]:
     """The number and the picture of each frame; some are made ahead."""
     for start in range(0, len(numbers), _FRAMES_AT_A_TIME):
         some = numbers[start : start + _FRAMES_AT_A_TIME]
-        job = await _job(parts, one, some, options, kind)
+        job = await _job(parts, one, some, options, kind, state)
         works = [partial(_done, parts, one, each) for each in job.each()]
         async with aclosing(_ahead(works, parts.imaging.at_once)) as made:
             position = start
@@ -208,8 +211,10 @@ async def _job(
     numbers: Sequence[int],
     options: RenderOptions,
     kind: str,
+    state: Attributes | None = None,
 ) -> Job:
     """All that pictures are made of but for what is read from the file."""
+    check_quality(options, kind)
     if len(numbers) > MOST_FRAMES:
         raise TooLarge(f"more than {MOST_FRAMES} frames in one picture")
 
@@ -217,6 +222,10 @@ async def _job(
         header: bytes, places: dict[str, Any]
     ) -> tuple[list[Attributes], dict[str, Any]]:
         attributes = attributes_of(orjson.loads(header), numbers, options)
+        if state is not None:
+            uid = one.instance.uid
+            pairs = zip(attributes, numbers, strict=True)
+            attributes = [with_state(each, state, uid, n) for each, n in pairs]
         return attributes, needed(attributes, places)
 
     attributes, places = await parts.archive.header(one.instance, prepare)
@@ -248,12 +257,7 @@ async def _ahead(
 def common_headers(request: web.Request, options: RenderOptions) -> dict[str, str]:
     """The headers of every answer with pictures."""
     headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
-    if options.warnings:
-        root = public_root(request)
-        headers["Warning"] = ", ".join(
-            f"299 {root}: {text}" for text in options.warnings
-        )
-    return headers
+    return headers | warning(request, *options.warnings)
 
 
 async def send_picture(
@@ -262,14 +266,35 @@ async def send_picture(
     numbers: Sequence[int],
     options: RenderOptions,
     kind: str,
+    state: Attributes | None = None,
 ) -> web.StreamResponse:
     """Answer with one picture, unless the client holds it already."""
     headers = common_headers(request, options)
-    tag = etag(request, one.instance.blob, numbers, kind)
+    shown_as = options.presentation.state if options.presentation else ""
+    tag = etag(request, one.instance.blob, numbers, kind, shown_as)
     held = not_modified(request, tag, headers)
     if held is not None:
         return held
-    data = await picture(gateway(request), one, numbers, options, kind)
+    data = await picture(gateway(request), one, numbers, options, kind, state)
+    return web.Response(body=data, content_type=kind, headers=headers)
+
+
+async def send_icon(
+    request: web.Request, one: Shown, options: RenderOptions, kind: str
+) -> web.StreamResponse:
+    """Answer with a small picture of what kind of instance this is."""
+    word = one.subject.word
+    if not word:
+        raise NotFound("there is nothing in this instance that has a thumbnail")
+    check_quality(options, kind)
+    headers = common_headers(request, options)
+    held = not_modified(request, etag(request, word, kind), headers)
+    if held is not None:
+        return held
+    sides = [side for side in (options.width, options.height) if side]
+    size = (options.width or sides[0], options.height or sides[0])
+    work = (word, size, kind, options.quality)
+    data = await gateway(request).imaging.once(("icon", *work), icon, *work)
     return web.Response(body=data, content_type=kind, headers=headers)
 
 
@@ -284,14 +309,14 @@ async def send_other(
     if subject.kind is Kind.VIDEO:
         section = await bulk.joined(archive, instance, _PIXEL_DATA, None)
     else:
-        section = await _document(archive, instance, subject.size)
+        section = await bulk.joined(archive, instance, DOCUMENT.lower(), subject.size)
     headers = {
         "Content-Disposition": f'inline; filename="{file_name(instance, offer.kind)}"',
         "Content-Security-Policy": report.CONTENT_SECURITY_POLICY,
     }
     if offer.kind == "application/pdf":
         del headers["Content-Security-Policy"]  # it would stop the browser's own viewer
-    media_type = _SPELLED.get(offer.kind, offer.kind)
+    media_type = bulk.SPELLED.get(offer.kind, offer.kind)
     return await send_file(request, instance, media_type, headers, section)
 
 
@@ -302,24 +327,6 @@ def file_name(instance: Instance, kind: str) -> str:
     return f"{name}.{ending.get(kind) or kind.split('/')[1]}"
 
 
-async def _document(archive: Archive, instance: Instance, size: int | None) -> Section:
-    """The document in an instance, from its header if it is short."""
-
-    def inline(header: bytes, places: dict[str, Any]) -> bytes | None:
-        found = orjson.loads(header).get(DOCUMENT, {}).get("InlineBinary")
-        return None if found is None else base64.b64decode(found)
-
-    data = await archive.header(instance, inline)
-    if data is None:
-        return await bulk.joined(archive, instance, DOCUMENT.lower(), size)
-    whole = data[:size]
-    return Section(
-        len(whole),
-        lambda start, stop: [whole[start:stop]],
-        label=f"-{DOCUMENT.lower()}",
-    )
-
-
 async def _send_report(
     request: web.Request, instance: Instance, kind: str
 ) -> web.StreamResponse:
@@ -328,7 +335,7 @@ async def _send_report(
         "Cache-Control": "private, no-cache",
         "Content-Security-Policy": report.CONTENT_SECURITY_POLICY,
     }
-    _check_charset(request)
+    check_charset(request)
     held = not_modified(request, etag(request, instance.blob, kind), headers)
     if held is not None:
         return held
@@ -342,13 +349,3 @@ async def _send_report(
 
     body = await gateway(request).archive.header(instance, text)
     return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
-
-
-def _check_charset(request: web.Request) -> None:
-    """Raise NotAcceptable if text is wanted in other characters than ours."""
-    wanted = {
-        name.split(";")[0].strip().lower()
-        for name in request.query.get("charset", "").split(",")
-    } - {""}
-    if wanted and not wanted & {"utf-8", "utf8", "iso_ir 192", "iso-ir-192", "*"}:
-        raise NotAcceptable("charset: text is given in utf-8 here")

@@ -11,13 +11,12 @@ from aiohttp import web
 
 from gateway.archive import FileRange, Instance
 from gateway.dicom.codecs import LOSSY
-from gateway.dicom.hierarchy import is_uid
+from gateway.dicom.hierarchy import Attributes, is_uid
 from gateway.dicom.pictures import GIF, KINDS
 from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN
-from gateway.dicom.render_options import uri_options
+from gateway.dicom.render_options import RenderOptions, uri_options
 from gateway.dicom.subject import Kind, Subject
-from gateway.dicom.transcode import can_transcode
-from gateway.dicomweb import showing
+from gateway.dicomweb import showing, states
 from gateway.dicomweb.showing import Shown
 from gateway.errors import BadRequest, NotAcceptable, NotFound
 from gateway.web.context import accept, gateway
@@ -40,6 +39,9 @@ _SPELLED = {name.lower(): name for name in _PARAMETERS}
 #: Syntaxes that a file is never sent in over the web (PS3.18 8.7.3), if so asked.
 _REFUSED = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"})
 
+#: What a presentation state tells, so that nobody else may (PS3.18 9.5.1).
+_BY_THE_STATE = ("region", "windowCenter", "windowWidth")
+
 Query = Mapping[str, str]
 
 
@@ -55,13 +57,18 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     one = await showing.shown(gateway(request).archive, await _find(request, uids))
     offer = showing.chosen(ranges, _offers(one.subject))
     if offer.kind == _DICOM:
+        if "presentationUID" in query:
+            raise BadRequest("presentationUID goes with pictures alone")
         return await _send_file(request, one.instance, query)
     if "transferSyntax" in query and query["transferSyntax"] != _AS_STORED:
         raise BadRequest(f"transferSyntax goes with contentType={_DICOM} alone")
     if one.subject.kind is not Kind.IMAGE:
         return await showing.send_other(request, one, offer)
     numbers = _frames(query, one, offer.kind)
-    return await showing.send_picture(request, one, numbers, options, offer.kind)
+    state = None
+    if "presentationUID" in query:
+        options, state = await _presented(request, one, numbers, options, query)
+    return await showing.send_picture(request, one, numbers, options, offer.kind, state)
 
 
 def _query(request: web.Request) -> Query:
@@ -84,8 +91,12 @@ def _refuse(query: Query) -> None:
     states = [name for name in query if name.startswith("presentation")]
     if len(states) == 1:
         raise BadRequest("presentationUID and presentationSeriesUID go together")
-    if states:
-        raise NotAcceptable("presentationUID: presentation states are not applied here")
+    for name in states:
+        if not is_uid(query[name]):
+            raise BadRequest(f"{name} is not a UID: digits and dots, at most 64")
+    told = [name for name in _BY_THE_STATE if name in query]
+    if states and told:
+        raise BadRequest(f"{told[0]} does not go with presentationUID, which tells it")
 
 
 def _uids(query: Query) -> dict[str, str]:
@@ -115,6 +126,23 @@ async def _find(request: web.Request, uids: Mapping[str, str]) -> Instance:
             " studyUID and seriesUID tell which one is wanted"
         )
     return found[0]
+
+
+async def _presented(
+    request: web.Request,
+    one: Shown,
+    numbers: Sequence[int],
+    options: RenderOptions,
+    query: Query,
+) -> tuple[RenderOptions, Attributes]:
+    """The presentation state that the query names: what it says, and its attributes."""
+    archive = gateway(request).archive
+    held = await archive.instance(
+        one.instance.study, query["presentationSeriesUID"], query["presentationUID"]
+    )
+    attributes = await states.attributes_of(archive, held)
+    shown_as = states.presented(one, held, attributes, numbers, options)
+    return shown_as, attributes
 
 
 # -- as what -----------------------------------------------------------------------------
@@ -183,10 +211,10 @@ async def _target(request: web.Request, instance: Instance, wanted: str) -> str:
         raise BadRequest("transferSyntax is not a UID")
     if wanted in _REFUSED:
         raise NotAcceptable("transferSyntax: this one is not sent over the web")
-    layout = (await gateway(request).imaging.pixels(instance)).layout
+    pixels = await gateway(request).imaging.pixels(instance)
     if not wanted and held in LOSSY:
         return held
-    if can_transcode(held, layout, wanted or EXPLICIT_LITTLE_ENDIAN):
+    if pixels.can_become(held, wanted or EXPLICIT_LITTLE_ENDIAN):
         return wanted or EXPLICIT_LITTLE_ENDIAN
     if wanted:
         raise NotAcceptable(

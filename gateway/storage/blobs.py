@@ -225,6 +225,16 @@ class DiskBlobs:
                     continue
         raise NotFound("the file of this instance is gone")
 
+    def is_there(self, name: str) -> bool:
+        """Whether the blob can be opened, for all that can be told without doing so."""
+        if self._place(name).exists():
+            return True
+        try:
+            os.close(self.open(name))
+        except NotFound:
+            return False
+        return True
+
     def locate(self, name: str) -> Path:
         """Where the file of a blob is, for another process; raises NotFound."""
         descriptor = self.open(name)

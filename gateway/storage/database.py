@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-from gateway.errors import BadConfiguration, StorageFull
+from gateway.errors import BadConfiguration, Busy, StorageFull
 from gateway.storage.threads import to_its_end
 
 Row = tuple[Any, ...]
@@ -94,6 +94,9 @@ class Database(Protocol):
     ) -> AsyncGenerator[list[T], None]:
         """Run work that yields, handing over what it yields in lists."""
 
+
+#: Somebody else has the database for longer than we wait.
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 _UNUSABLE = frozenset(
     {
@@ -221,6 +224,8 @@ class SqliteDatabase:
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF
             if code == sqlite3.SQLITE_FULL:
                 raise StorageFull from error
+            if code in _BUSY:
+                raise Busy("the index is busy") from error
             if code in _UNUSABLE:
                 raise BadConfiguration(f"{self._path}: {error}") from error
             raise

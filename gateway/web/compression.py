@@ -1,7 +1,8 @@
 """Answers of text made smaller on their way, for clients that can read it (RFC 9110 8.4).
 
-Only gzip, which every client knows, and at its fastest level: on a network of a hospital
-a better one costs more than it saves. Compressing is done in threads.
+gzip, which every client knows, or deflate for who takes nothing else, at the fastest
+level: on a network of a hospital a better one costs more than it saves. Compressing is
+done in threads.
 """
 
 import zlib
@@ -19,7 +20,8 @@ from gateway.wire.media import accepts_encoding
 _WORTH_IT = 2048
 
 _LEVEL = 1
-_GZIP = 16 + zlib.MAX_WBITS
+#: The codings, the better known first, and how the library calls their envelopes.
+_FORMS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _TEXTS = ("json", "xml", "text/")
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -30,18 +32,18 @@ def _is_text(response: web.StreamResponse) -> bool:
     return any(text in kind for text in _TEXTS)
 
 
-def is_wanted(request: web.Request, response: web.StreamResponse) -> bool:
-    """Whether the answer is to be compressed; notes in it that this was a choice."""
+def _coding(request: web.Request, response: web.StreamResponse) -> str | None:
+    """How the answer is to be compressed, if it is; notes in it that this was a choice."""
     if not gateway(request).settings.http_compression_enabled or not _is_text(response):
-        return False
+        return None
     if "Content-Encoding" in response.headers:
-        return False
+        return None
     add_vary(response, "Accept-Encoding")
     header = request.headers.get("Accept-Encoding")
     try:
-        return accepts_encoding(header, "gzip")
+        return next((name for name in _FORMS if accepts_encoding(header, name)), None)
     except BadRequest:
-        return False
+        return None
 
 
 async def compress(request: web.Request, response: web.StreamResponse) -> None:
@@ -49,15 +51,11 @@ async def compress(request: web.Request, response: web.StreamResponse) -> None:
     if not isinstance(response, web.Response) or response.prepared:
         return
     body = response.body
-    if not isinstance(body, bytes) or not is_wanted(request, response):
-        return
-    if len(body) >= _WORTH_IT:
-        response.body = await in_thread(lambda: _compressed(body))
-        response.headers["Content-Encoding"] = "gzip"
-
-
-def _compressed(text: bytes) -> bytes:
-    return zlib.compress(text, _LEVEL, _GZIP)
+    coding = _coding(request, response) if isinstance(body, bytes) else None
+    if isinstance(body, bytes) and coding is not None and len(body) >= _WORTH_IT:
+        form = _FORMS[coding]
+        response.body = await in_thread(lambda: zlib.compress(body, _LEVEL, form))
+        response.headers["Content-Encoding"] = coding
 
 
 class Writer:
@@ -69,9 +67,11 @@ class Writer:
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self._response = response
         self._compressor = None
-        if is_wanted(request, response):
-            self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-            response.headers["Content-Encoding"] = "gzip"
+        coding = _coding(request, response)
+        if coding is not None:
+            form = _FORMS[coding]
+            self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, form)
+            response.headers["Content-Encoding"] = coding
 
     async def write(self, text: bytes) -> None:
         """Send the text."""

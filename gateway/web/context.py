@@ -1,7 +1,8 @@
 """What every handler gets: the parts of the gateway, and what a request says of itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import aiohttp
@@ -15,11 +16,15 @@ from gateway.imaging import Imaging
 from gateway.jobs.engine import Engine
 from gateway.remote.servers import Servers
 from gateway.web.addresses import Addresses
+from gateway.web.inflating import CODINGS, Inflating
 from gateway.wire.media import MediaType, accept_of
 
-#: What request bodies may be compressed with; the server inflates them on the way.
-_CODINGS = frozenset({"", "identity", "gzip", "deflate"})
+#: Content codings that change nothing.
+_AS_IT_IS = frozenset({"", "identity"})
 
+
+#: UTF-8 as queries name it, or anything.
+_CHARSETS = frozenset({"utf-8", "utf8", "iso_ir 192", "iso-ir-192", "*"})
 
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
@@ -64,6 +69,17 @@ def accept(request: web.Request) -> list[MediaType]:
     )
 
 
+def check_charset(request: web.Request) -> None:
+    """Raise BadRequest if text is asked for in other characters than UTF-8 (8.3.3.2).
+
+    The Accept-Charset header is passed over, as RFC 9110 12.5.2 wants it today.
+    """
+    asked = ",".join(request.query.getall("charset", []))
+    wanted = {name.split(";")[0].strip().lower() for name in asked.split(",")} - {""}
+    if wanted and not wanted & _CHARSETS:
+        raise BadRequest("charset: text is given in utf-8 here")
+
+
 def uid(text: str, name: str) -> str:
     """A UID of an address; raises BadRequest naming it (PS3.18 8.1)."""
     if not is_uid(text):
@@ -95,18 +111,37 @@ async def body(request: web.Request) -> AsyncIterator[bytes]:
     """
     settings = gateway(request).settings
     coding = request.headers.get("Content-Encoding", "").strip().lower()
-    if coding not in _CODINGS:
+    if coding not in CODINGS | _AS_IT_IS:
         raise UnsupportedMedia(f"Content-Encoding {coding[:40]!r} is not understood")
     limit = settings.maximum_request_body_size_mb * 1024 * 1024
     if limit and (request.content_length or 0) > limit:
         raise _too_large(limit)
     _go_on(request)
     seen = 0
-    while chunk := await _next_chunk(request, settings.http_request_timeout):
-        seen += len(chunk)
-        if limit and seen > limit:
-            raise _too_large(limit)
+    chunks = _chunks(request, settings.http_request_timeout)
+    if coding not in _AS_IT_IS:
+        chunks = _inflated(chunks, coding)
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            seen += len(chunk)
+            if limit and seen > limit:
+                raise _too_large(limit)
+            yield chunk
+
+
+async def _chunks(request: web.Request, seconds: int) -> AsyncGenerator[bytes, None]:
+    while chunk := await _next_chunk(request, seconds):
         yield chunk
+
+
+async def _inflated(
+    chunks: AsyncGenerator[bytes, None], coding: str
+) -> AsyncGenerator[bytes, None]:
+    inflating = Inflating(coding)
+    async for chunk in chunks:
+        for piece in inflating.feed(chunk):
+            yield piece
+    inflating.end()
 
 
 def _go_on(request: web.Request) -> None:

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.errors import (
     BadConfiguration,
     BadRequest,
+    Busy,
     CannotTranscode,
     Conflict,
     GatewayError,
@@ -62,6 +63,7 @@ STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
     (TooSlow, HTTPStatus.REQUEST_TIMEOUT, "Timeout", 16),
     (ReadOnly, HTTPStatus.FORBIDDEN, "Read-only", 22),
     (NotAllowed, HTTPStatus.FORBIDDEN, "Forbidden access", 45),
+    (Busy, HTTPStatus.SERVICE_UNAVAILABLE, "Database is not available", 36),
     (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE, "Full storage", 19),
     (RemoteTimeout, HTTPStatus.GATEWAY_TIMEOUT, "Timeout", 16),
     (RemoteBadRequest, HTTPStatus.BAD_REQUEST, "Bad request", 8),

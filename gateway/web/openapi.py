@@ -7,7 +7,7 @@ from typing import Any
 from gateway.web.router import Route
 
 #: What any request may be answered with.
-_ALWAYS = (400, 401, 403, 406)
+_ALWAYS = (400, 401, 403, 406, 503)
 
 _UID = {"type": "string", "pattern": "^[0-9.]{1,64}$"}
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}

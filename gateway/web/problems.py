@@ -21,6 +21,9 @@ _PROBLEM = "application/problem+json"
 _TEXT = "text/plain"
 _OFFERS = (Offer(_JSON), Offer(_PROBLEM), Offer(_TEXT))
 
+#: When to come back to a server that is busy (seconds).
+RETRY_AFTER = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -41,6 +44,8 @@ class Problem:
 def answer(request: web.Request, problem: Problem) -> web.Response:
     """The answer that says what went wrong, or only that something did."""
     response = web.Response(status=problem.status)
+    if problem.status is HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(RETRY_AFTER)
     if not gateway(request).settings.http_describe_errors:
         return response
     kind = _kind(request)

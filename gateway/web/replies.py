@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError
 from gateway.web.compression import Writer
+from gateway.web.context import public_root
 from gateway.wire import multipart
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,13 @@ def _parts(boundary: str, documents: list[bytes], *, first: bool) -> Iterator[by
         yield multipart.part_header(boundary, headers, first=first)
         yield document
         first = False
+
+
+def warning(request: web.Request, *texts: str) -> dict[str, str]:
+    """The Warning header that says so, none for nothing to say (PS3.18 8.4.2)."""
+    root = public_root(request)
+    told = ", ".join(f"299 {root}: {text}" for text in texts)
+    return {"Warning": told} if told else {}
 
 
 def no_content() -> web.Response:

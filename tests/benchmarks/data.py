@@ -26,6 +26,7 @@ FAMILY_NAMES = (
 )
 GIVEN_NAMES = ("Ada", "Bruno", "Clara", "David", "Emma", "Felipe", "Greta", "Hugo")
 SERIES_OF_FIRST_STUDY = 12
+FEW_FRAMES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,23 @@ class Collection:
     tiny: list[Instance]
     names_with_x: int
     large: Large
+    few_frames: Large  # the same with hardly any
     many: Many
 
     @property
     def large_study_uid(self) -> str:
         """The study that the large object is alone in."""
         return _uids(3, 0, 0)["StudyInstanceUID"]
+
+    @property
+    def large_path(self) -> str:
+        """The address of the large object below that of the studies."""
+        return _path(_uids(3, 0, 0))
+
+    @property
+    def few_frames_path(self) -> str:
+        """That of the one with few frames."""
+        return _path(_uids(6, 0, 0))
 
     @property
     def many_study_uids(self) -> list[str]:
@@ -101,18 +113,27 @@ def collection(folder: Path, sizes: Sizes) -> Collection:
     """The data in this folder, made now as far as it is missing."""
     folder = folder.resolve()
     templates = _kept(folder / f"v{VERSION}-templates", _write_templates)
-    large_header = templates / f"large-{sizes.large_frames}.header"
-    large_uids = _uids(3, 0, 0)
-    large_header.write_bytes(headers.large_header(large_uids, sizes.large_frames))
     tiny = _set(folder, "tiny", sizes.tiny_studies, _tiny)
     return Collection(
         ct=_set(folder, "ct", sizes.ct, _ct),
         small=_set(folder, "small", sizes.small, _small),
         tiny=tiny,
         names_with_x=sum("x" in _name(study) for study in range(sizes.tiny_studies)),
-        large=Large(large_header, templates / "frame", sizes.large_frames),
+        large=_large(templates, "large", _uids(3, 0, 0), sizes.large_frames),
+        few_frames=_large(templates, "few", _uids(6, 0, 0), FEW_FRAMES),
         many=Many(templates / "many", sizes.many, sizes.many_studies),
     )
+
+
+def _large(folder: Path, name: str, uids: dict[str, str], frames: int) -> Large:
+    header = folder / f"{name}-{frames}.header"
+    header.write_bytes(headers.large_header(uids, frames))
+    return Large(header, folder / "frame", frames)
+
+
+def _path(uids: dict[str, str]) -> str:
+    series = f"{uids['StudyInstanceUID']}/series/{uids['SeriesInstanceUID']}"
+    return f"{series}/instances/{uids['SOPInstanceUID']}"
 
 
 def _root(kind: int) -> str:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .data import SERIES_OF_FIRST_STUDY, Collection, Instance
-from .streams import Many
+from .streams import FRAME, Large, Many
 
 STUDIES = "/dicom-web/studies"
 DICOM_PARTS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 JSON = "application/dicom+json"
+OCTETS = "application/octet-stream"
 # A STOW answer names each instance once, and gives a reason for each that failed.
 NAMED = '"00081155"'
 FAILURE = '"00081197"'
@@ -26,6 +27,9 @@ MOST_OF_A_PART_HEAD = 1024
 
 # Reading is quick, and processor time is counted in hundredths of a second.
 TIMES_READ = 5
+
+# Frames of each object, one a request.
+FRAMES_ASKED = 400
 
 Request = dict[str, Any]
 
@@ -142,8 +146,7 @@ def _instance_files(data: Collection) -> list[Request]:
     ]
 
 
-def _large(data: Collection) -> dict[str, Any]:
-    large = data.large
+def _large(large: Large) -> dict[str, Any]:
     names = {"header": str(large.header), "frame": str(large.frame)}
     return {"kind": "large", **names, "frames": large.frames}
 
@@ -154,12 +157,30 @@ def _many(many: Many) -> dict[str, Any]:
 
 
 def _stow_large(data: Collection) -> list[Request]:
-    return [_stow(_large(data), 1, chunked=True)]
+    return [_stow(_large(data.large), 1, chunked=True)]
 
 
 def _wado_large(data: Collection) -> list[Request]:
     path = f"{STUDIES}/{data.large_study_uid}"
-    return [_request(path, DICOM_PARTS, "large", _large(data))]
+    return [_request(path, DICOM_PARTS, "large", _large(data.large))]
+
+
+def _of_frames(data: Collection) -> list[Request]:
+    """What is stored before frames are asked for: one object of many, one of few."""
+    bodies = (_large(data.large), _large(data.few_frames))
+    return [_stow(body, 1, chunked=True) for body in bodies]
+
+
+def _frame(path: str, frames: int) -> list[Request]:
+    """One frame a request, from all over the object."""
+    numbers = (
+        1 + place * (frames - 1) // (FRAMES_ASKED - 1) for place in range(FRAMES_ASKED)
+    )
+    size = {"least": FRAME, "most": FRAME}
+    return [
+        _request(f"{STUDIES}/{path}/frames/{number}", OCTETS, "drop", size)
+        for number in numbers
+    ]
 
 
 def _stow_many(data: Collection) -> list[Request]:
@@ -255,6 +276,24 @@ WORKLOADS = (
         requests=_wado_large,
         items=lambda _: 1,
         part="wado",
+        peer=False,
+    ),
+    Workload(
+        "frame",
+        group="frame",
+        requests=lambda data: _frame(data.few_frames_path, data.few_frames.frames),
+        items=lambda _: FRAMES_ASKED,
+        part="of few",
+        loads=_of_frames,
+        peer=False,
+    ),
+    Workload(
+        "frame",
+        group="frame",
+        requests=lambda data: _frame(data.large_path, data.large.frames),
+        items=lambda _: FRAMES_ASKED,
+        part="of many",
+        loads=_of_frames,
         peer=False,
     ),
     Workload(

@@ -29,6 +29,12 @@ MOST_STEPS = 60
 Act = Callable[[Archive], Awaitable[None]]
 
 
+@pytest.fixture(autouse=True)
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is replaced goes at once."""
+    monkeypatch.setattr("gateway.storage.replaced.STAYS", 0.0)
+
+
 def file(number: int, content: bytes = b"abcd") -> bytes:
     return dicom_file(
         SOPInstanceUID=f"1.2.4.{number}",

@@ -36,6 +36,12 @@ LARGE = 3 * module.SPOOL_CHUNK
 LONG_HEADER = 2 * module.QUICK
 
 
+@pytest.fixture(autouse=True)
+def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is replaced goes at once."""
+    monkeypatch.setattr("gateway.storage.replaced.STAYS", 0.0)
+
+
 def file(number: int, pixels: int = 64, content: bytes = b"x", **more: Any) -> bytes:
     return dicom_file(
         SOPInstanceUID=f"1.2.4.{number}",

@@ -342,12 +342,16 @@ async def test_what_is_no_bulk_data_is_refused_or_not_found(client):
     base = f"{ROOT}/{instance_path(content)}/bulk"
     for path, status in [
         ("00282001", 404),
-        ("00100010", 404),
+        ("00100021", 404),
+        ("00480105", 404),
+        ("NoSuchKeyword", 404),
+        ("OpticalPathSequence/2/NoSuchKeyword", 404),
         ("00480105/1/00282000", 404),
         ("00480105/9/00282000", 404),
         ("00480105/2", 400),
         ("00480105/0/00282000", 400),
-        ("PixelData", 400),
+        ("PixelData/1", 400),
+        ("PixelData", 200),
         ("%2e%2e/%2e%2e/metadata", 400),
         ("7fe00010/", 200),
         ("7FE00010", 200),
@@ -369,6 +373,33 @@ async def test_what_is_no_bulk_data_is_refused_or_not_found(client):
         response, body = await fetch(client, f"{base}/7fe00010", accept)
         assert response.status == status, accept
         assert status == 200 or b"here there is" in body
+
+
+async def test_every_spelling_and_every_value_leads_to_its_bytes(client):
+    content = encode(nested())
+    await store(client, content)
+    base = f"{ROOT}/{instance_path(content)}/bulk"
+    profile = nested().OpticalPathSequence[1].ICCProfile
+    for path, value in [
+        ("PixelData", nested().PixelData),
+        ("7FE0,0010", nested().PixelData),
+        ("7fe0-0010", nested().PixelData),
+        ("OpticalPathSequence/2/ICCProfile", profile),
+        ("0048-0105/2/0028%2c2000", profile),
+        ("PatientName", b"Doe^Jane"),
+        ("Modality", b"CT"),
+        ("StudyInstanceUID", b"1.2.3.1\0"),
+        ("Rows", b"\2\0"),
+    ]:
+        response, body = await fetch(client, f"{base}/{path}", OCTETS)
+        assert response.status == 200, body
+        assert body == value, path
+        response, body = await fetch(client, f"{base}/{path}", MULTIPART)
+        [(headers, data)] = parts_of(response.headers["Content-Type"], body)
+        assert data == value
+        assert re.search(r"/bulk/[0-9a-f/]+$", headers["content-location"])
+    response, body = await fetch(client, f"{base}/Modality", OCTETS, Range="bytes=1-")
+    assert (response.status, body) == (206, b"T")
 
 
 async def test_many_readers_of_one_value_get_the_same(client):

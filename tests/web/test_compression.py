@@ -1,6 +1,7 @@
 """Text is compressed for those who can read it, if the settings have it so."""
 
 import gzip
+import zlib
 
 import pytest
 
@@ -86,6 +87,16 @@ async def test_only_for_clients_that_take_it(compressing, header, expected):
     assert response.status == 200
     assert (response.headers.get("Content-Encoding") == "gzip") is expected
     await response.read()
+
+
+@pytest.mark.parametrize("count", [12, 700])
+async def test_deflate_for_who_takes_nothing_else(compressing, count):
+    await store(compressing, *files(count))
+    url = f"{ROOT}/studies/8.1/metadata"
+    plain = await compressing.get(url, headers={"Accept-Encoding": "identity"})
+    small = await compressing.get(url, headers={"Accept-Encoding": "deflate, br"})
+    assert small.headers["Content-Encoding"] == "deflate"
+    assert zlib.decompress(await small.read()) == await plain.read()
 
 
 async def test_not_unless_the_settings_have_it_so(client):

@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
+from gateway.archive import Archive
+from gateway.errors import Busy
 from gateway.web.auth import Door
 from tests.clients import ROOT, find, store
 from tests.connection import connected, head
@@ -363,6 +365,19 @@ async def test_errors_are_not_described_if_told_so(start: Any) -> None:
         response = await client.get(path)
         assert response.status in (400, 404)
         assert await response.read() == b""
+
+
+async def test_who_comes_while_the_index_is_busy_is_told_when_to_come_back(
+    client, monkeypatch
+):
+    async def busy(_archive):
+        raise Busy
+
+    monkeypatch.setattr(Archive, "totals", busy)
+    for path in ("/statistics", "/health"):
+        response = await client.get(path)
+        assert response.status == 503
+        assert int(response.headers["Retry-After"]) > 0
 
 
 async def test_the_unforeseen_is_not_told_to_strangers(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 import pydicom
 import pytest
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 
 from gateway.dicom import codecs, encoders
 from gateway.dicom.header import read_header
@@ -91,6 +91,60 @@ async def test_no_list_is_all_frames(client):
     file = grey()
     await store(client, file)
     assert len(await frames_of(client, file, "")) == 3
+
+
+@pytest.mark.parametrize(
+    ("syntax", "kind"),
+    [
+        ("1.2.840.10008.1.2.4.110", "image/jxl"),
+        ("1.2.840.10008.1.2.4.111", "image/jxl"),
+        ("1.2.840.10008.1.2.4.112", "image/jxl"),
+        ("1.2.840.10008.1.2.4.92", "image/jpx"),
+    ],
+)
+async def test_what_nothing_here_decodes_is_given_as_stored(client, syntax, kind):
+    frames = [bytes([0xFF, 0x0A, number]) + bytes(99) for number in range(3)]
+    data_set = pydicom.dcmread(io.BytesIO(grey()))
+    data_set.PixelData = encapsulate(frames)
+    data_set["PixelData"].VR = "OB"
+    data_set["PixelData"].is_undefined_length = True
+    known = syntax if syntax.endswith(".92") else "1.2.840.10008.1.2.4.100"
+    file = encode(data_set, known).replace(known.encode(), syntax.encode())
+    await store(client, file)
+    own, stored = f'multipart/related; type="{kind}"', f"{MULTIPART}; transfer-syntax=*"
+    for accept in (own, "*/*", stored):
+        parts = await frames_of(client, file, "/1,3", accept)
+        assert [body for _, body in parts] == [frames[0], frames[2]]
+        assert parts[0][0]["content-type"].endswith(f"; transfer-syntax={syntax}")
+    response, body = await fetch(client, file, "/2", kind)
+    assert response.headers["Content-Type"] == f"{kind}; transfer-syntax={syntax}"
+    assert body == frames[1]
+    response, body = await fetch(client, file, "/2", MULTIPART)
+    assert response.status == 406
+    assert kind in body.decode()
+
+
+@pytest.mark.parametrize("fragments", [1, 2])
+async def test_frames_in_fragments_that_are_not_compressed(client, fragments):
+    data_set = pydicom.dcmread(io.BytesIO(grey()))
+    pixels, size = data_set.PixelData, 64 * 64 * 2
+    frames = [pixels[start : start + size] for start in range(0, len(pixels), size)]
+    data_set.PixelData = encapsulate(frames, fragments_per_frame=fragments)
+    data_set["PixelData"].VR = "OB"
+    data_set["PixelData"].is_undefined_length = True
+    file = encode(data_set, "1.2.840.10008.1.2.1.98")
+    await store(client, file)
+    for accept in (MULTIPART, f"{MULTIPART}; transfer-syntax=*"):
+        parts = await frames_of(client, file, "", accept)
+        assert [body for _, body in parts] == frames
+    parts = await frames_of(client, file, "/2", 'multipart/related; type="image/jls"')
+    assert parts[0][0]["content-type"].startswith("image/jls")
+    path = f"{ROOT}/{instance_path(file)}"
+    response = await client.get(path, headers={"Accept": "application/dicom"})
+    whole = pydicom.dcmread(io.BytesIO(await response.read()))
+    assert whole.file_meta.TransferSyntaxUID == PLAIN
+    assert whole.PixelData == pixels
+    assert (await client.get(f"{path}/rendered")).status == 200
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Metadata as the settings have it: of the index, with guesses, with binary values."""
 
+import asyncio
 import base64
 import struct
 
@@ -15,6 +16,7 @@ from pydicom.uid import (
 from gateway.dicom import inline
 from tests.clients import JSON, ROOT, store
 from tests.factories import dataset, encode, image
+from tests.web.test_wado_rs import instance_path
 
 STUDY = "studies/1.2.3.1"
 SERIES = f"{STUDY}/series/1.2.3.1.1"
@@ -239,3 +241,24 @@ async def test_metadata_of_an_overwritten_instance_is_sent_again(start):
     await store(client, image(KVP=2, **uid))
     response = await client.get(f"{ROOT}/{STUDY}/metadata", headers=known)
     assert response.status == 200
+
+
+async def test_how_large_a_value_in_metadata_may_be_is_configured(start):
+    values = {"00281201": bytes(8), "00282000": b"icc!" * 300}
+    file = image(ICCProfile=values["00282000"], RedPaletteColorLookupTableData=bytes(8))
+    path = await asyncio.to_thread(instance_path, file)
+    for size, shown in ((0, set()), (8, {"00281201"}), (1200, set(values))):
+        client = await start(DicomWeb={"InlineBinaryMaximumSize": size})
+        await client.delete(f"{ROOT}/{path}")
+        await store(client, file)
+        [told] = await metadata(client, path)
+        assert {tag for tag in told if "InlineBinary" in told[tag]} == shown
+        await client.close()
+    # It counted when this was stored; an address is good whatever is configured.
+    client = await start(DicomWeb={"InlineBinaryMaximumSize": 0})
+    [again] = await metadata(client, path)
+    assert all(told[tag] == again[tag] for tag in values)
+    for tag, value in values.items():
+        headers = {"Accept": "application/octet-stream"}
+        answer = await client.get(f"{ROOT}/{path}/bulk/{tag}", headers=headers)
+        assert await answer.read() == value

@@ -203,6 +203,17 @@ async def test_long_pages_are_streamed_with_their_warning(client, monkeypatch):
     assert await warning(client, "studies?limit=6") is None
 
 
+async def test_text_in_other_characters_is_not_given(client):
+    for path in ("studies", "studies/1.2/metadata"):
+        response = await client.get(f"{ROOT}/{path}", params={"charset": "latin1"})
+        assert response.status == 400
+        assert "charset" in await response.text()
+    for charset in ("utf-8", "UTF-8", "iso-8859-1;q=0.5, utf-8", "*", ""):
+        await find(client, "studies", {"charset": charset})
+    headers = {"Accept-Charset": "iso-8859-1"}
+    await find(client, "studies", **headers)
+
+
 async def test_time_zones_are_said_not_to_be_adjusted(client):
     await store(client, *numbered(1, TimezoneOffsetFromUTC="+0100"))
     path = "studies?TimezoneOffsetFromUTC=%2B0100&StudyDate=20240131"

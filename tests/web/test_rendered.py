@@ -111,6 +111,19 @@ async def test_a_picture_that_the_client_holds_is_not_sent_again(client: Any) ->
     assert other.status == 200
 
 
+async def test_quality_goes_with_what_loses_something(client: Any) -> None:
+    file = image()
+    await store(client, file)
+    path = instance_path(file)
+    for resource in ("rendered", "thumbnail", "frames/1/rendered"):
+        for accept, status in (("image/png", 400), ("image/jpeg", 200), ("*/*", 200)):
+            response, data = await get(
+                client, f"{path}/{resource}", accept, quality="50"
+            )
+            assert response.status == status
+            assert status == 200 or b"quality" in data
+
+
 async def test_head_answers_as_get(client: Any) -> None:
     file = image()
     await store(client, file)
@@ -528,10 +541,10 @@ async def test_a_document_is_given_as_it_is(client: Any, size: int) -> None:
     assert response.headers["Content-Type"] == "application/pdf"
     response, _ = await get(client, f"{path}/rendered", "image/jpeg")
     assert response.status == 406
-    response, _ = await get(client, f"{path}/thumbnail")
-    assert response.status == 404
     response, data = await get(client, "studies/1.2.3.1/rendered")
     assert data == document
+    for place in ("studies/1.2.3.1", path):
+        await is_icon(client, place)
 
 
 async def test_a_video_is_handed_through(client: Any) -> None:
@@ -562,6 +575,7 @@ async def test_a_video_is_handed_through(client: Any) -> None:
     assert (part.status, await part.read()) == (206, stream[300:310])
     response, _ = await get(client, f"{path}/frames/1/rendered")
     assert response.status == 404
+    await is_icon(client, path)
 
 
 def report() -> bytes:
@@ -614,10 +628,28 @@ async def test_a_report_is_a_page_or_text(client: Any) -> None:
     response, data = await get(client, path, "text/xml")
     assert response.status == 200
     assert data.startswith(b"<?xml")
-    response, _ = await get(client, path, charset="iso-8859-1")
-    assert response.status == 406
-    response, _ = await get(client, path.replace("rendered", "thumbnail"))
-    assert response.status == 404
+    response, data = await get(client, path, charset="iso-8859-1")
+    assert response.status == 400
+    assert b"charset" in data
+    response, _ = await get(client, path, charset="iso-8859-1,utf-8;q=0.5")
+    assert response.status == 200
+    await is_icon(client, instance_path(file))
+
+
+async def is_icon(client: Any, path: str) -> None:
+    """A thumbnail that stands for what has no image, with a word on a light sheet."""
+    response, data = await get(client, f"{path}/thumbnail", "image/png")
+    assert response.status == 200
+    icon = pixels(data)
+    assert icon.shape == (256, 256)
+    assert icon[0, 0] == 0
+    assert icon[64, 100] == 224
+    assert 64 in icon[120:180]
+    tag = {"If-None-Match": response.headers["ETag"], "Accept": "image/png"}
+    again = await client.get(f"{ROOT}/{path}/thumbnail", headers=tag)
+    assert again.status == 304
+    response, data = await get(client, f"{path}/thumbnail", viewport="64,32")
+    assert pixels(data).shape == (32, 64)
 
 
 async def test_nothing_to_be_shown_is_not_found(client: Any) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from gateway.dicom import codecs, encoders
 from gateway.dicom.header import read_header
@@ -33,7 +34,6 @@ OF_PIXELS = {
     "00280004",
     "00280006",
     "00880200",
-    "FFFCFFFC",
 }
 
 
@@ -97,6 +97,58 @@ async def test_every_file_comes_in_explicit_little_endian_unless_that_loses(clie
         assert numpy.array_equal(pixels(made, rgb), expected), path.name
         seen += 1
     assert seen > 20
+
+
+def behind_pixels(syntax):
+    """An image with private attributes, a signature and padding after its pixels."""
+    data_set = dataset(
+        Rows=4,
+        Columns=4,
+        BitsAllocated=16,
+        BitsStored=16,
+        HighBit=15,
+        PixelRepresentation=0,
+        SamplesPerPixel=1,
+        PhotometricInterpretation="MONOCHROME2",
+        PixelData=bytes(range(32)),
+    )
+    block = data_set.private_block(0x7FE1, "SOMEBODY", create=True)
+    block.add_new(1, "UL", 4711)
+    signature = Dataset()
+    signature.MACIDNumber = 7
+    data_set.DigitalSignaturesSequence = [signature]
+    data_set.DataSetTrailingPadding = bytes(10)
+    return encode(data_set, syntax)
+
+
+@pytest.mark.parametrize("stored", [ILE, BIG, DEFLATED, ELE])
+async def test_what_lies_behind_pixels_stays(client, stored):
+    file = behind_pixels(stored)
+    await store(client, file)
+    for target in (ELE, "1.2.840.10008.1.2.5"):
+        made, _ = await fetch_one(client, file, f"{SINGLE}; transfer-syntax={target}")
+        found = pydicom.dcmread(io.BytesIO(made))
+        assert found[0x7FE11001].value in (4711, (4711).to_bytes(4, "little"))
+        assert found[0x7FE10010].value == "SOMEBODY"
+        assert found.DigitalSignaturesSequence[0].MACIDNumber == 7
+        assert found.DataSetTrailingPadding == bytes(10)
+
+
+@pytest.mark.parametrize("accept", [SINGLE, "application/zip", MULTIPART, None])
+async def test_pixels_of_which_nothing_is_known_are_never_left_out(client, accept):
+    file = encode(dataset(PixelData=bytes(2000), BitsAllocated=16), ILE)
+    await store(client, file)
+    path = instance_path(file)
+    response, body = await fetch(client, path, accept or "*/*")
+    assert response.status == 200
+    assert file in body
+    if accept:
+        asked = f"{accept}; transfer-syntax={ELE}"
+        response, body = await fetch(client, path, asked)
+        assert response.status == 406
+    uri = f"/wado?requestType=WADO&objectUID={path.rsplit('/', 1)[1]}"
+    response = await client.get(f"{uri}&contentType=application/dicom")
+    assert await response.read() == file
 
 
 @pytest.mark.parametrize("syntax", sorted(encoders.ENCODABLE))

@@ -205,7 +205,21 @@ async def test_an_object_in_two_studies(client: Any) -> None:
         ({"presentationUID": "1.2"}, 400, "presentationSeriesUID"),
         (
             {"presentationUID": "1", "presentationSeriesUID": "1"},
-            406,
+            404,
+            "instance",
+        ),
+        (
+            {"presentationUID": "x", "presentationSeriesUID": "1"},
+            400,
+            "presentationUID",
+        ),
+        (
+            {
+                "presentationUID": "1",
+                "presentationSeriesUID": "1",
+                "contentType": "application/dicom",
+            },
+            400,
             "presentationUID",
         ),
         ({"transferSyntax": "1.2.840.10008.1.2.4.50"}, 400, "transferSyntax"),

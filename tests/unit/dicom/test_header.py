@@ -27,7 +27,7 @@ from gateway.dicom.charsets import LATIN1, decode, encodings_of
 from gateway.dicom.header import read_header, read_header_of
 from gateway.dicom.hierarchy import Uids
 from gateway.dicom.walk import DEPTH_LIMIT, INLINE_BINARY_LIMIT, INLINE_VALUE_LIMIT
-from gateway.errors import NotDicom
+from gateway.errors import NotDicom, StorageFull
 from tests import raw
 from tests.factories import dataset, encode
 from tests.reference import comparable, pydicom_json
@@ -446,6 +446,14 @@ def test_a_deflate_bomb_is_refused(monkeypatch):
     assert len(bomb) < 20_000
     with pytest.raises(NotDicom, match="absurdly large"):
         read_header(raw.meta(raw.DEFLATED) + bomb)
+
+
+def test_inflating_leaves_room_on_the_disk(monkeypatch):
+    monkeypatch.setattr(header_module, "_INFLATE_LEAVES", 2**62)
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    large = squeeze.compress(b"".join(raw.UIDS) + bytes(6_000_000)) + squeeze.flush()
+    with pytest.raises(StorageFull, match="too little room"):
+        read_header(raw.meta(raw.DEFLATED) + large)
 
 
 def test_what_follows_a_deflated_data_set_is_left_alone():

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import BadConfiguration, StorageFull
+from gateway.errors import BadConfiguration, Busy, StorageFull
 from gateway.storage.database import SqliteDatabase
 from tests.peers import CHECKOUT
 from tests.unit.storage.blob_contract import descriptors
@@ -49,6 +49,19 @@ class TestSqlite(DatabaseContract):
 
     def another(self) -> SqliteDatabase:
         return SqliteDatabase(self.path)
+
+    async def test_a_database_that_somebody_keeps_is_busy(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("gateway.storage.database._BUSY_SECONDS", 0.05)
+        async with self.another() as database:
+            await database.write(lambda session: session.execute(MAKE))
+            with sqlite3.connect(self.path, isolation_level=None) as other:
+                other.execute("BEGIN IMMEDIATE")
+                with pytest.raises(Busy):
+                    await database.write(lambda session: session.insert(INSERT, (1,)))
+                other.execute("ROLLBACK")
+            other.close()
 
     # -- durability --------------------------------------------------------------------
 

@@ -1,0 +1,52 @@
+"""Files whose place others took: they stay a while for who reads them just now.
+
+An answer names its files before it sends them, and a slow reader comes to the last one
+minutes later. Their names are in the index as garbage all the while: whatever happens,
+the next start removes them.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from gateway.storage.blobs import DiskBlobs
+
+#: Seconds that a replaced file stays.
+STAYS = 300.0
+
+
+class Replaced:
+    """Replaced blobs on their way out. Its methods may be called from any thread."""
+
+    def __init__(self, blobs: DiskBlobs) -> None:
+        self._blobs = blobs
+        self._lock = threading.Lock()
+        self._leaving: deque[tuple[float, list[str]]] = deque()
+        self._gone: list[str] = []
+
+    def add(self, names: Sequence[str]) -> None:
+        """Let these stay for a while, and remove those whose time has come; it blocks."""
+        if names:
+            with self._lock:
+                self._leaving.append((time.monotonic() + STAYS, list(names)))
+        self.remove()
+
+    def remove(self, *, all_of_them: bool = False) -> bool:
+        """Remove those whose time has come, or all; whether there were any. It blocks."""
+        names: list[str] = []
+        with self._lock:
+            now = time.monotonic()
+            while self._leaving and (all_of_them or self._leaving[0][0] <= now):
+                names += self._leaving.popleft()[1]
+        if names:
+            self._blobs.remove(names)
+            with self._lock:
+                self._gone += names
+        return bool(names)
+
+    def gone(self) -> list[str]:
+        """The names of those removed since this was asked last: garbage no more."""
+        with self._lock:
+            names, self._gone = self._gone, []
+        return names
