@@ -1,23 +1,37 @@
 """The composition root: builds every part from the settings and puts them together."""
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from aiohttp import web
 
-from gateway.archive import Archive
 from gateway.config.settings import Settings
 from gateway.dicom.charsets import default_encodings
 from gateway.errors import BadConfiguration
 from gateway.imaging import Imaging
-from gateway.outcomes import Limits, Overwrite
+from gateway.outcomes import Limits, Outcome, Overwrite
 from gateway.routes import routes
+from gateway.telemetry.counters import Counters, Layout, Telemetry
+from gateway.telemetry.logs import Volume
+from gateway.telemetry.pulse import beating
+from gateway.watch import OUTCOMES, WatchedArchive
 from gateway.web.addresses import Addresses
 from gateway.web.auth import Door
 from gateway.web.context import GATEWAY, Gateway
 from gateway.web.cors import Cors
-from gateway.web.middleware import CORS, DOOR, ROUTER, expect, protect, sign, unused
+from gateway.web.grace import Requests
+from gateway.web.middleware import (
+    CORS,
+    DOOR,
+    ROUTER,
+    Signature,
+    expect,
+    protect,
+    unused,
+)
+from gateway.web.monitor import MONITOR, REQUESTS, WATCHED, Monitor, busy
+from gateway.web.observation import Observation
 from gateway.web.router import Router
 
 _MEBIBYTE = 1024 * 1024
@@ -49,12 +63,18 @@ def use_temporary_directory(settings: Settings) -> None:
     tempfile.tempdir = str(folder)
 
 
-def make_archive(settings: Settings) -> Archive:
-    """The archive that the settings describe, still closed."""
+def make_archive(
+    settings: Settings, watch: Callable[[Outcome], object] = lambda outcome: None
+) -> WatchedArchive:
+    """The archive that the settings describe, still closed.
+
+    `watch` is told what becomes of each instance that comes in.
+    """
     reject = settings.maximum_storage_mode == "Reject"
-    return Archive(
+    return WatchedArchive(
         settings.storage_directory,
         settings.index_directory,
+        watch=watch,
         overwrite=Overwrite(settings.overwrite_instances),
         encodings=default_encodings(settings.default_encoding),
         limits=Limits(
@@ -65,20 +85,57 @@ def make_archive(settings: Settings) -> Archive:
     )
 
 
-def build(settings: Settings) -> web.Application:
-    """The application: its parts open when it starts and close when it ends."""
+def make_router(settings: Settings) -> Router:
+    """Every address that the settings let there be."""
+    web_settings = settings.dicom_web
+    wado = web_settings.enable and web_settings.enable_wado
+    return Router(
+        routes(
+            web_settings.root if web_settings.enable else None,
+            wado_root=web_settings.wado_root if wado else None,
+            read_only=settings.read_only,
+        )
+    )
+
+
+def make_telemetry(settings: Settings, workers: int = 1) -> Telemetry:
+    """The numbers of so many workers; made before they are."""
+    table = make_router(settings).routes
+    pairs = (route.key for route in table)
+    return Telemetry.of(Layout.of(pairs, OUTCOMES), workers)
+
+
+def make_monitor(settings: Settings, telemetry: Telemetry, worker: int = 0) -> Monitor:
+    """What knows how a worker is."""
+    return Monitor(
+        telemetry,
+        Counters(telemetry, worker),
+        Volume(telemetry.board, settings.log_level),
+    )
+
+
+def build(settings: Settings, monitor: Monitor | None = None) -> web.Application:
+    """The application: its parts open when it starts and close when it ends.
+
+    Without a monitor that others share it has one of its own.
+    """
+    monitor = monitor or make_monitor(settings, make_telemetry(settings))
+    web_settings = settings.dicom_web
+    requests = Requests()
+    observation = Observation(
+        requests,
+        monitor.counters,
+        monitor.volume,
+        times_retrievals=web_settings.enable_performance_logs,
+    )
     app = web.Application(
-        middlewares=[protect],
+        middlewares=[observation.around, protect],
         client_max_size=0,
         handler_args={"max_line_size": _LONGEST_ADDRESS},
     )
-    web_settings = settings.dicom_web
-    root = web_settings.root if web_settings.enable else None
-    wado = web_settings.enable and web_settings.enable_wado
-    wado_root = web_settings.wado_root if wado else None
-    app[ROUTER] = Router(
-        routes(root, wado_root=wado_root, read_only=settings.read_only)
-    )
+    app[ROUTER] = make_router(settings)
+    app[MONITOR] = monitor
+    app[REQUESTS] = requests
     app[DOOR] = Door(
         settings.remote_access_allowed,
         settings.registered_users if settings.authentication_enabled else None,
@@ -92,7 +149,14 @@ def build(settings: Settings) -> web.Application:
     )
 
     async def parts(app: web.Application) -> AsyncIterator[None]:
-        async with make_archive(settings) as archive, Imaging(archive) as imaging:
+        async with (
+            make_archive(settings, monitor.came) as archive,
+            Imaging(archive) as imaging,
+            beating(
+                monitor.counters, lambda: busy(requests, archive), monitor.volume.obey
+            ),
+        ):
+            app[WATCHED] = archive
             app[GATEWAY] = Gateway(
                 settings=settings,
                 archive=archive,
@@ -108,6 +172,7 @@ def build(settings: Settings) -> web.Application:
             yield
 
     app.cleanup_ctx.append(parts)
-    app.on_response_prepare.append(sign)
+    signature = Signature(f"dicomweb-gateway/{VERSION}", app[CORS])
+    app.on_response_prepare.append(signature.put)
     app.router.add_route("*", "/{path:.*}", unused, expect_handler=expect)
     return app

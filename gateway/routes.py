@@ -16,7 +16,7 @@ from gateway.dicomweb import (
     wado_uri,
 )
 from gateway.operations import operation_of
-from gateway.orthanc import instances, system, upload
+from gateway.orthanc import instances, monitoring, system, upload
 from gateway.web.router import Handler, Route
 
 _STUDY = "studies/{study}"
@@ -70,6 +70,15 @@ _ORTHANC_READ = (
     Route("OPTIONS", "/", capabilities.describe),
 )
 
+_MONITORING = (
+    Route("GET", "/metrics", monitoring.metrics),
+    Route("GET", "/tools/metrics-prometheus", monitoring.metrics),
+    Route("GET", "/tools/log-level", monitoring.log_level),
+    Route("PUT", "/tools/log-level", monitoring.set_log_level),
+    Route("GET", "/health/live", monitoring.live, open_to_all=True),
+    Route("GET", "/health/ready", monitoring.ready, open_to_all=True),
+)
+
 _ORTHANC_WRITE = (
     Route("POST", "/instances", upload.upload),
     Route("DELETE", "/instances/{orthanc_id}", instances.delete),
@@ -91,6 +100,7 @@ def _all(
     root: str | None, wado_root: str | None, *, read_only: bool
 ) -> Iterator[Route]:
     yield from _ORTHANC_READ
+    yield from _MONITORING
     if not read_only:
         yield from _ORTHANC_WRITE
     if wado_root is not None:

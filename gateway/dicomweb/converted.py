@@ -29,6 +29,7 @@ from gateway.errors import CannotTranscode, NotAcceptable
 from gateway.imaging import Imaging
 from gateway.web.context import accept, gateway, public_root
 from gateway.web.files import Section, send_file
+from gateway.web.observation import retrieved
 from gateway.web.replies import streaming
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
@@ -160,6 +161,7 @@ async def _part(
     )
     head = multipart.part_header(boundary, headers, first=first)
     pieces: list[Piece] = [head, given.piece]
+    retrieved(1)
     await transmit(request, response, gateway(request).archive, pieces)
 
 
