@@ -70,5 +70,4 @@ class Oversight:
             log.error("everything stays as it is: %s", error)
         else:
             self.volume.configure(level)
-            log.info("LogLevel was read again: %s", level)
         self.manager.tell("READY=1")

@@ -4,6 +4,7 @@ What is seen is told to whoever asked at the start; nothing here knows of metric
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from gateway.archive import Archive
-from gateway.errors import GatewayError, StorageFull
+from gateway.errors import StorageFull
 from gateway.outcomes import FailureReason, Outcome, Stored
+
+log = logging.getLogger(__name__)
 
 #: How an instance that came in ended: the names that `outcome_name` gives.
 OUTCOMES = (
@@ -63,7 +66,8 @@ class WatchedArchive(Archive):
         found = await asyncio.to_thread(self._complaints_of_the_disk)
         try:
             await self.totals()
-        except (GatewayError, OSError):
+        except Exception as error:  # whatever it is, nothing can be found
+            log.warning("the index cannot be read: %s", error)
             found.append("the index cannot be read")
         return found
 

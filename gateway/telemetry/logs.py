@@ -4,6 +4,7 @@ How much is worth a line is known to all workers through a number they share, so
 can be changed while they run: by a request that lands on any of them, or by a signal.
 """
 
+import json
 import logging
 import sys
 import time
@@ -15,6 +16,8 @@ from gateway.errors import BadRequest
 from gateway.telemetry.board import Board
 from gateway.telemetry.counters import Shared
 from gateway.telemetry.exchange import CURRENT
+
+log = logging.getLogger(__name__)
 
 #: One line for each request, at "verbose" and "debug".
 access = logging.getLogger("gateway.access")
@@ -75,7 +78,10 @@ class JsonLines(logging.Formatter):
         written |= getattr(record, "fields", {})
         if record.exc_info:
             written["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(written, default=str).decode()
+        try:
+            return orjson.dumps(written, default=str).decode()
+        except TypeError:  # bytes that are no text, or a number without end
+            return json.dumps(written, default=str)
 
 
 class Volume:
@@ -114,11 +120,13 @@ class Volume:
             raise BadRequest(f"the level is one of {', '.join(WORDS)}")
         self._cells[Shared.LOG_LEVEL] = self._coded(word, self._decoded()[1])
         self.obey()
+        log.info("the log level is %s", self.level)
 
     def configure(self, level: str) -> None:
         """Change it to what the configuration says now; what was asked for ends."""
         self._cells[Shared.LOG_LEVEL] = self._coded(WORDS[0], level)
         self.obey()
+        log.info("LogLevel was read again: %s", level)
 
     def obey(self) -> None:
         """Log in this process as was said in any of them."""
@@ -127,4 +135,3 @@ class Volume:
             self._obeyed = code
             set_level(self.level)
             self.tells_requests = self.level in _TELLING
-            logging.getLogger(__name__).info("the log level is %s", self.level)
