@@ -30,7 +30,7 @@ from gateway.web.middleware import (
     protect,
     unused,
 )
-from gateway.web.monitor import MONITOR, REQUESTS, WATCHED, Monitor, busy
+from gateway.web.monitor import JOBS, MONITOR, REQUESTS, WATCHED, Monitor, busy, no_jobs
 from gateway.web.observation import Observation
 from gateway.web.router import Router
 
@@ -157,6 +157,7 @@ def build(settings: Settings, monitor: Monitor | None = None) -> web.Application
             ),
         ):
             app[WATCHED] = archive
+            app[JOBS] = no_jobs
             app[GATEWAY] = Gateway(
                 settings=settings,
                 archive=archive,

@@ -31,7 +31,7 @@ from gateway.listening import BACKLOG, LOOPBACK, bind, hosts
 from gateway.oversight import Oversight
 from gateway.telemetry.counters import State
 from gateway.telemetry.logs import Volume, start_log
-from gateway.telemetry.notify import ServiceManager, forget
+from gateway.telemetry.notify import ServiceManager
 from gateway.web.monitor import REQUESTS
 from gateway.web.tls import server_context
 from gateway.workers import STOP, Place, has_terminal, look_after
@@ -90,7 +90,6 @@ def _oversight(
 ) -> Oversight:
     telemetry = make_telemetry(settings, workers)
     manager = ServiceManager.of(os.environ, os.getpid())
-    forget(os.environ)
     volume = Volume(telemetry.board, settings.log_level)
     return Oversight(config_paths, telemetry, volume, manager)
 

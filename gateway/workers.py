@@ -52,16 +52,19 @@ def look_after(
         heard.add(signal.SIGHUP)
     # Signals wait until they are asked for: none comes at the wrong moment.
     signal.pthread_sigmask(signal.SIG_BLOCK, heard)
-    for number in range(oversight.telemetry.board.workers):
-        workers.start(number)
-    while workers.running:
-        signal_number = _next_signal(heard, oversight.patience)
-        if signal_number in STOP:
-            workers.stop()
-        elif signal_number == signal.SIGHUP:
-            oversight.read_again()
-        workers.replace()
-        oversight.look()
+    try:
+        for number in range(oversight.telemetry.board.workers):
+            workers.start(number)
+        while workers.running:
+            told = _next_signal(heard, oversight.patience)
+            if told in STOP:
+                workers.stop()
+            elif told == signal.SIGHUP:
+                oversight.read_again()
+            workers.replace()
+            oversight.look()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, heard)
     return 0
 
 

@@ -10,10 +10,10 @@ from aiohttp import web
 
 from gateway.errors import BadRequest, NotFound
 from gateway.orthanc.system import reply
-from gateway.telemetry.counters import MOMENT
 from gateway.telemetry.families import CONTENT_TYPE, Held, exposition
+from gateway.telemetry.pulse import INTERVAL
 from gateway.web.context import body, gateway
-from gateway.web.monitor import WATCHED, monitor
+from gateway.web.monitor import JOBS, WATCHED, monitor
 
 #: The word of a level is not longer (bytes).
 _LONGEST_WORD = 64
@@ -34,9 +34,9 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         size=totals.size,
         free=await archive.free_space(),
     )
-    jobs = await parts.jobs()
+    jobs = await request.app[JOBS]()
     # What was counted by now, by any worker, is seen then.
-    await asyncio.sleep(2 * MOMENT)
+    await asyncio.sleep(2 * INTERVAL)
     text = await asyncio.to_thread(exposition, parts.telemetry, held, jobs)
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
 

@@ -5,9 +5,9 @@ have the same one. Counting is a few additions to shared memory, some hundred na
 request; what is made of the numbers is for `families`.
 """
 
-import asyncio
 import time
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -32,9 +32,8 @@ _STATUS_PLACE = {status: place for place, status in enumerate(STATUSES, 1)}
 #: Speeds of retrievals are averaged over so many steps of so many seconds each.
 STEPS, STEP = 30, 10.0
 
-#: Seconds until all workers see a request that was counted.
-MOMENT = 0.05
-_PENDING_LIMIT = 1000
+#: A request that was answered, as `Counters.add` takes it.
+Counted = tuple[tuple[str, str] | None, int, float, int, int]
 
 #: What stands for a request to an address or with a method that is not in the table.
 NO_ROUTE = ("", "")
@@ -191,7 +190,9 @@ class Counters:
     def __init__(self, telemetry: Telemetry, worker: int = 0) -> None:
         layout = telemetry.layout
         self.row = telemetry.board.row(worker)
-        self._pending: list[tuple[tuple[str, str] | None, int, float, int, int]] = []
+        #: Requests that `settle` will `add`: memory that is shared is slow when it was
+        #: not used just now, so that many are counted at a time.
+        self.pending: deque[Counted] = deque()
         self._starts: dict[tuple[str, str] | None, int] = {
             route: layout.route_start(place)
             for place, route in enumerate(layout.routes)
@@ -206,31 +207,11 @@ class Counters:
         self._retrieved = layout.retrieved_bytes
         self._speeds = layout.speeds.start
 
-    def request(
-        self,
-        route: tuple[str, str] | None,
-        status: int,
-        seconds: float,
-        received: int,
-        sent: int,
-    ) -> None:
-        """Count a request; None is no route, status 0 is no answer.
-
-        Together with others a moment later: memory that is shared is slow when it was
-        not used just now.
-        """
-        pending = self._pending
-        if not pending:
-            asyncio.get_running_loop().call_later(MOMENT, self.settle)
-        pending.append((route, status, seconds, received, sent))
-        if len(pending) >= _PENDING_LIMIT:
-            self.settle()
-
     def settle(self) -> None:
-        """Let everybody see what was counted."""
-        pending, self._pending = self._pending, []
-        for request in pending:
-            self.add(*request)
+        """Let everybody see the requests that are noted."""
+        pending = self.pending
+        while pending:
+            self.add(*pending.popleft())
 
     def add(
         self,
@@ -240,7 +221,7 @@ class Counters:
         received: int,
         sent: int,
     ) -> None:
-        """Count a request at once."""
+        """Count a request; None is no route, status 0 is no answer."""
         start = self._starts[route]
         row = self.row
         row[start + _STATUS_PLACE.get(status, 0)] += 1

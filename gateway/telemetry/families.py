@@ -43,7 +43,7 @@ _WORKER = ("worker",)
 METRICS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "requests": ("Requests answered", (*_ROUTE, "status")),
     "request_duration_seconds": ("Time from a request's head to its answer", _ROUTE),
-    "received_bytes": ("Bytes of the bodies of requests, inflated", _ROUTE),
+    "received_bytes": ("Bytes of the bodies of requests", _ROUTE),
     "sent_bytes": ("Bytes of the bodies of answers", _ROUTE),
     "instances": ("Instances that came in, and what became of them", ("outcome",)),
     "instances_held": ("Instances held", ()),

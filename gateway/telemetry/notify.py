@@ -5,7 +5,6 @@ well (sd_notify(3)). Without a manager that listens, nothing is sent.
 """
 
 import contextlib
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,9 +42,3 @@ class ServiceManager:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as made:
             made.settimeout(1.0)
             made.sendto("\n".join(states).encode(), place)
-
-
-def forget(environment: "os._Environ[str]") -> None:
-    """Keep programs that we start from speaking for us."""
-    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
-        environment.pop(name, None)

@@ -1,7 +1,7 @@
 """The pulse of a worker: how late its event loop comes, and what it is busy with.
 
-A few times a second it writes that to the board. Who looks after the workers sees in it
-that they live.
+Ten times a second it writes that to the board, and what was counted meanwhile. Who
+looks after the workers sees in it that they live.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from gateway.telemetry.counters import Counters, State
 
 #: Seconds between two beats.
-INTERVAL = 0.25
+INTERVAL = 0.1
 
 Busy = Callable[[], Mapping[State, float]]
 
@@ -33,6 +33,7 @@ async def beating(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+        counters.settle()
 
 
 async def _beat(counters: Counters, busy: Busy, meanwhile: Callable[[], None]) -> None:
@@ -42,6 +43,7 @@ async def _beat(counters: Counters, busy: Busy, meanwhile: Callable[[], None]) -
         await asyncio.sleep(INTERVAL)
         now = time.monotonic()
         row[State.BEAT] = now
+        counters.settle()
         counters.delay(max(0.0, now - due))
         for state, value in busy().items():
             row[state] = value

@@ -27,7 +27,6 @@ class Monitor:
     telemetry: Telemetry
     counters: Counters
     volume: Volume
-    jobs: JobCounts = no_jobs
 
     def came(self, outcome: Outcome) -> None:
         """Count an instance that came in."""
@@ -36,6 +35,7 @@ class Monitor:
 
 MONITOR = web.AppKey("monitor", Monitor)
 REQUESTS = web.AppKey("requests", Requests)
+JOBS: web.AppKey[JobCounts] = web.AppKey("jobs")
 WATCHED = web.AppKey("watched", WatchedArchive)
 
 

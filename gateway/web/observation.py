@@ -41,6 +41,7 @@ class Observation:
     ) -> None:
         self._requests = requests
         self._counters = counters
+        self._note = counters.pending.append
         self._volume = volume
         self._times_retrievals = times_retrievals
         # No two processes make the same, and nobody can guess how many there were.
@@ -70,38 +71,33 @@ class Observation:
             requests.under_way -= 1
             if requests.stopping and not requests.under_way:
                 requests.last_one()
-            self._count(request, response, exchange, time.perf_counter() - started)
-
-    def _count(
-        self,
-        request: web.Request,
-        response: web.StreamResponse | None,
-        exchange: Exchange,
-        seconds: float,
-    ) -> None:
-        """What every request pays for: it has to be quick."""
-        if isinstance(response, web.Response) and not response.prepared:
-            body = response.body
-            sent = len(body) if isinstance(body, bytes) else 0
-        else:
-            # With the head and the framing.
-            sent = request.writer.output_size + exchange.past
-        if request.method == "HEAD":
-            sent = 0
-        status = 0 if response is None else response.status
-        route = exchange.route
-        self._counters.request(
-            route, status, seconds, request.content.total_bytes, sent
-        )
-        if exchange.retrieved and sent:
-            self._retrieved(exchange.retrieved, sent, seconds)
-        if self._volume.tells_requests:
-            _tell(request.method, route, status, sent, seconds)
+            status = 0 if response is None else response.status
+            sent = _sent(request, response, exchange)
+            seconds = time.perf_counter() - started
+            route = exchange.route
+            self._note((route, status, seconds, request.content.total_bytes, sent))
+            if exchange.retrieved and sent:
+                self._retrieved(exchange.retrieved, sent, seconds)
+            if self._volume.tells_requests:
+                _tell(request.method, route, status, sent, seconds)
 
     def _retrieved(self, instances: int, sent: int, seconds: float) -> None:
         self._counters.retrieval(sent, seconds)
         if self._times_retrievals:
             _tell_speed(instances, sent, seconds)
+
+
+def _sent(
+    request: web.Request, response: web.StreamResponse | None, exchange: Exchange
+) -> int:
+    """Bytes of the answer: of one that was streamed, with its head and framing."""
+    if request.method == "HEAD":
+        return 0
+    if isinstance(response, web.Response) and not response.prepared:
+        body = response.body
+        return len(body) if isinstance(body, bytes) else 0
+    written: int = request.writer.output_size
+    return written + exchange.past
 
 
 def retrieved(instances: int) -> None:

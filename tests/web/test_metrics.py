@@ -281,6 +281,18 @@ async def test_without_that_option_they_are_not(
     assert "retrieved" not in caplog.text
 
 
+async def test_job_counts_come_from_whom_the_composition_root_names(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def counts() -> Mapping[str, int]:
+        return {"Running": 2, "Success": 5}
+
+    monkeypatch.setattr("gateway.app.no_jobs", counts)
+    found = await asked(await start())
+    assert value(found, OURS + "jobs", state="Running") == 2
+    assert value(found, "orthanc_jobs_success") == 5
+
+
 # -- the numbers themselves --------------------------------------------------------------
 
 HELD = Held(patients=1, studies=2, series=3, instances=4, size=5, free=6)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.telemetry.notify import ServiceManager, forget
+from gateway.telemetry.notify import ServiceManager
 from tests.settings import settings
 from tests.starting import CHECKOUT, announced, get
 
@@ -134,15 +134,6 @@ def test_a_name_that_is_in_no_folder_can_be_told_too() -> None:
 
 def test_a_manager_that_is_gone_is_no_trouble(tmp_path: Path) -> None:
     ServiceManager(str(tmp_path / "gone"), 0).tell("READY=1")
-
-
-def test_programs_that_are_started_do_not_speak_for_us(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
-        monkeypatch.setenv(name, "x")
-    forget(os.environ)
-    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & os.environ.keys()
 
 
 # -- the unit ----------------------------------------------------------------------------
