@@ -90,12 +90,19 @@ class Observation:
 def _sent(
     request: web.Request, response: web.StreamResponse | None, exchange: Exchange
 ) -> int:
-    """Bytes of the answer: of one that was streamed, with its head and framing."""
+    """Bytes of the body of the answer.
+
+    Of one in chunks, or that was broken off, those of its head and framing as well.
+    """
     if request.method == "HEAD":
         return 0
     if isinstance(response, web.Response) and not response.prepared:
         body = response.body
         return len(body) if isinstance(body, bytes) else 0
+    if response is not None and response.body_length:  # known once all is written
+        length = response.content_length
+        if length is not None:
+            return length
     written: int = request.writer.output_size
     return written + exchange.past
 

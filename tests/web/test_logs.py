@@ -248,21 +248,6 @@ def test_all_workers_become_louder_and_tell_no_name(tmp_path: Path) -> None:
         assert "doe" not in server.said().lower()
         assert "4711" not in server.said()
 
-        # A worker that comes later is as loud as the others.
-        victim = server.workers()[0]
-        victim.kill()
-        eventually(lambda: victim.pid not in {one.pid for one in server.workers()})
-        new = {one.pid for one in server.workers()}
-
-        def new_ones_tell() -> bool:
-            try:
-                get(at(server, f"{ROOT}/studies"))
-            except OSError:
-                return False
-            return new <= {line["process"] for line in lines()}
-
-        eventually(new_ones_tell)
-
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_hang_up_reads_the_level_again(tmp_path: Path, workers: int) -> None:
