@@ -16,11 +16,11 @@ from typing import TextIO
 
 import uvloop
 
-from gateway.app import PRIVATE, make_archive, use_temporary_directory
 from gateway.archive import Archive
 from gateway.config.settings import load
 from gateway.errors import BadRequest, GatewayError
 from gateway.outcomes import Outcome, Stored
+from gateway.parts import PRIVATE, make_archive, use_temporary_directory
 from gateway.zips import store_zip
 
 _STEP = 1024 * 1024

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -105,6 +106,7 @@ class Intake:
     ) -> None:
         self.blobs = blobs
         self.memory = 0  # bytes held by all receivers
+        self.watch: Callable[[Outcome], object] = lambda outcome: None
         self._database = database
         self._index = index
         self._overwrite = overwrite is not Overwrite.NEVER
@@ -148,8 +150,18 @@ class Intake:
         """A place for the bytes of one instance."""
         return Receiver(self)
 
+    @property
+    def waiting(self) -> int:
+        """How many instances are read and wait to be made durable."""
+        return len(self._committing)
+
     async def keep(self, arrived: _Arrived) -> Outcome:
         """Store an instance whose bytes are all here."""
+        outcome = await self._keep(arrived)
+        self.watch(outcome)
+        return outcome
+
+    async def _keep(self, arrived: _Arrived) -> Outcome:
         try:
             if arrived.incoming is None and _is_quick(arrived.whole()):
                 ready = self._read(arrived)

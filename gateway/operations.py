@@ -21,7 +21,15 @@ from gateway.dicomweb import (
     wado_rs,
     wado_uri,
 )
-from gateway.orthanc import calls, instances, jobs, servers, system, upload
+from gateway.orthanc import (
+    calls,
+    instances,
+    jobs,
+    monitoring,
+    servers,
+    system,
+    upload,
+)
 from gateway.web.router import NOT_DESCRIBED, Handler, Operation
 
 _DICOM_JSON = "application/dicom+json"
@@ -29,6 +37,7 @@ _JSON = "application/json"
 _RELATED = "multipart/related"
 _XML = "application/dicom+xml"
 _OCTETS = "application/octet-stream"
+_TEXT = "text/plain"
 _PICTURES = ("image/jpeg", "image/png", "image/gif", "image/jp2")
 _VIDEOS = ("video/mp4", "video/mpeg", "video/H265")
 _SHOWN = (
@@ -163,6 +172,24 @@ OPERATIONS: dict[Handler, Operation] = {
     ),
     system.health: Operation(
         "Whether it works", produces=(_JSON,), statuses=(200, 503)
+    ),
+    monitoring.metrics: Operation("Metrics for Prometheus", produces=(_TEXT,)),
+    monitoring.live: Operation(
+        "Whether the process is alive", produces=(_JSON,), statuses=(200,)
+    ),
+    monitoring.ready: Operation(
+        "Whether instances can be found and stored",
+        produces=(_JSON,),
+        statuses=(200, 503),
+    ),
+    monitoring.log_level: Operation(
+        "How much is logged", produces=(_TEXT,), statuses=(200,)
+    ),
+    monitoring.set_log_level: Operation(
+        "Log more or less: default, verbose or trace",
+        consumes=(_TEXT,),
+        produces=(_TEXT,),
+        statuses=(200, 400),
     ),
     instances.list_all: Operation(
         "Orthanc's identifiers of all instances",

@@ -19,7 +19,15 @@ from gateway.dicomweb import (
     wado_uri,
 )
 from gateway.operations import operation_of
-from gateway.orthanc import calls, instances, jobs, servers, system, upload
+from gateway.orthanc import (
+    calls,
+    instances,
+    jobs,
+    monitoring,
+    servers,
+    system,
+    upload,
+)
 from gateway.web.router import Handler, Route
 
 _STUDY = "studies/{study}"
@@ -78,6 +86,15 @@ _ORTHANC_READ = (
     Route("GET", "/openapi.json", capabilities.describe),
     Route("GET", "/", capabilities.describe),
     Route("OPTIONS", "/", capabilities.describe),
+)
+
+_MONITORING = (
+    Route("GET", "/metrics", monitoring.metrics),
+    Route("GET", "/tools/metrics-prometheus", monitoring.metrics),
+    Route("GET", "/tools/log-level", monitoring.log_level),
+    Route("PUT", "/tools/log-level", monitoring.set_log_level),
+    Route("GET", "/health/live", monitoring.live, open_to_all=True),
+    Route("GET", "/health/ready", monitoring.ready, open_to_all=True),
 )
 
 _ORTHANC_WRITE = (
@@ -152,6 +169,7 @@ def _all(
 ) -> Iterator[Route]:
     yield from _ORTHANC_READ
     yield from _JOBS
+    yield from _MONITORING
     if not read_only:
         yield from _ORTHANC_WRITE
     if wado_root is not None:

@@ -1,8 +1,7 @@
-"""Serving: one process, or several on one port with one that looks after them."""
+"""Serving: in this process, or in several; until told to stop, and then to the end."""
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import resource
@@ -10,21 +9,26 @@ import signal
 import socket
 import ssl
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import uvloop
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.app import PRIVATE, VERSION, build, make_archive, use_temporary_directory
+from gateway.app import build, make_monitor, make_telemetry
 from gateway.config.settings import Settings, load
-from gateway.errors import BadConfiguration
+from gateway.listening import BACKLOG, LOOPBACK, bind, hosts
+from gateway.oversight import Oversight
+from gateway.parts import PRIVATE, VERSION, make_archive, use_temporary_directory
+from gateway.telemetry.counters import State
+from gateway.telemetry.logs import Volume, start_log
+from gateway.telemetry.notify import ServiceManager
 from gateway.web.context import GATEWAY
-from gateway.web.grace import Requests
+from gateway.web.monitor import REQUESTS
 from gateway.web.tls import server_context
+from gateway.workers import STOP, Place, has_terminal, look_after
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +40,6 @@ READ_BUFFER = 512 * 1024
 GRACE = 30.0
 _LAST_BYTES = 1.0
 
-#: Connections that may wait to be accepted.
-_BACKLOG = 1024
-
-#: A worker that ends sooner than this many seconds after its start is not to be trusted.
-_SHORT_LIFE = 5.0
-
-_STOP = (signal.SIGINT, signal.SIGTERM)
-_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # no IPv6, in practice
-_LOOPBACK = ("127.0.0.1", "::1")
-
 
 def serve(
     config_paths: Sequence[Path],
@@ -56,32 +50,42 @@ def serve(
     """Serve until told to stop; the exit code. Raises BadConfiguration."""
     loaded = load(config_paths, os.environ)
     settings = loaded.settings
-    _start_log(settings)
+    start_log(settings.log_level, settings.log_format)
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
     os.umask(PRIVATE)
     _allow_descriptors()
     use_temporary_directory(settings)
     for warning in loaded.warnings:
         log.warning("%s", warning)
     count = settings.workers if workers is None else workers
-    sockets = _bind(
-        _hosts(settings, host),
+    sockets = bind(
+        hosts(settings, host),
         settings.http_port if port is None else port,
         shared=count > 1,
     )
     announcement = _Announcement(settings, sockets)
-    if count > 1:
-        return _look_after(settings, sockets, announcement, count)
-    return _work(settings, sockets, announcement)
+    oversight = _oversight(config_paths, settings, count)
+
+    def work(sockets: Sequence[socket.socket], place: Place | None = None) -> int:
+        tls = server_context(settings)
+        uvloop.run(_serve(settings, sockets, tls, announcement, oversight, place))
+        return 0
+
+    if count == 1:
+        return work(sockets)
+    # What cannot be used, a certificate or an archive, is told once, here.
+    server_context(settings)
+    asyncio.run(_try_archive(settings))
+    return look_after(sockets, oversight, work)
 
 
-def _start_log(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("asyncio").setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+def _oversight(
+    config_paths: Sequence[Path], settings: Settings, workers: int
+) -> Oversight:
+    telemetry = make_telemetry(settings, workers)
+    manager = ServiceManager.of(os.environ, os.getpid())
+    volume = Volume(telemetry.board, settings.log_level)
+    return Oversight(config_paths, telemetry, volume, manager)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -101,86 +105,13 @@ def _allow_descriptors() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _hosts(settings: Settings, host: str | None) -> Sequence[str]:
-    """Addresses to listen on; without remote access none but this machine's own."""
-    if host is not None:
-        return (host,)
-    if settings.http_bind_addresses:
-        return settings.http_bind_addresses
-    return ("",) if settings.remote_access_allowed else _LOOPBACK
-
-
-def _bind(hosts: Sequence[str], port: int, *, shared: bool) -> list[socket.socket]:
-    """Sockets bound to the addresses; raises BadConfiguration.
-
-    Unless workers will share the port, they listen already.
-    """
-    bound: list[socket.socket] = []
-    for host in hosts:
-        try:
-            found = socket.getaddrinfo(
-                host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            for family, kind, protocol, _, address in found:
-                # A port that was left to chance is the same for all addresses.
-                chosen = bound[0].getsockname()[1] if bound and not port else port
-                place = (address[0], chosen, *address[2:])
-                try:
-                    bound.append(_alone(family, kind, protocol, place, shared))
-                except OSError as error:
-                    if not bound or error.errno not in _NO_SUCH_FAMILY:
-                        raise
-        except OSError as error:
-            where = f"{host or '*'}:{port}"
-            raise BadConfiguration(
-                f"cannot listen on {where}: {error.strerror}"
-            ) from error
-    return bound
-
-
-def _alone(
-    family: int, kind: int, protocol: int, address: tuple[object, ...], shared: bool
-) -> socket.socket:
-    """A socket on a port that nobody listens on; our workers may, if it is shared."""
-    made = _bound(family, kind, protocol, address)
-    if not shared:
-        made.listen(_BACKLOG)
-        return made
-    # A port that may be shared is shared with strangers too: see that there are none.
-    place = made.getsockname()
-    made.close()
-    return _bound(family, kind, protocol, place, shared=True)
-
-
-def _bound(
-    family: int,
-    kind: int,
-    protocol: int,
-    address: tuple[object, ...],
-    *,
-    shared: bool = False,
-) -> socket.socket:
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if shared:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    try:
-        made.bind(address)
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
 class _Announcement:
     """Tells people where the server is: once, by whichever process serves first."""
 
     def __init__(self, settings: Settings, sockets: Sequence[socket.socket]) -> None:
         host, port = sockets[0].getsockname()[:2]
         scheme = "https" if settings.ssl_enabled else "http"
-        shown = "localhost" if host in ("0.0.0.0", "::", *_LOOPBACK) else host
+        shown = "localhost" if host in ("0.0.0.0", "::", *LOOPBACK) else host
         root = settings.dicom_web.root if settings.dicom_web.enable else "/"
         self._text = (
             f"dicomweb-gateway {VERSION}: {scheme}://{shown}:{port}{root}"
@@ -196,19 +127,10 @@ class _Announcement:
             print(self._text, file=sys.stderr, flush=True)
 
 
-# -- one process -------------------------------------------------------------------------
-
-
-def _work(
-    settings: Settings,
-    sockets: Sequence[socket.socket],
-    announcement: _Announcement,
-    parent: int | None = None,
-) -> int:
-    """Serve in this process until told to stop, or until `parent`, a pipe, ends."""
-    tls = server_context(settings)
-    uvloop.run(_serve(settings, sockets, tls, announcement, parent))
-    return 0
+async def _try_archive(settings: Settings) -> None:
+    """Raise BadConfiguration if the archive cannot be opened."""
+    async with make_archive(settings):
+        pass
 
 
 async def _serve(
@@ -216,17 +138,18 @@ async def _serve(
     sockets: Sequence[socket.socket],
     tls: ssl.SSLContext | None,
     announcement: _Announcement,
-    parent: int | None,
+    oversight: Oversight,
+    place: Place | None,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in _STOP:
+    for number in STOP:
         loop.add_signal_handler(number, stop.set)
-    if parent is not None:
-        loop.add_reader(parent, stop.set)
-    requests = Requests()
-    app = build(settings)
-    app.middlewares.insert(0, requests.count)
+    if place is not None:
+        loop.add_reader(place.parent, stop.set)
+    monitor = make_monitor(settings, oversight.telemetry, place.number if place else 0)
+    app = build(settings, monitor)
+    requests = app[REQUESTS]
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -239,19 +162,63 @@ async def _serve(
     await runner.setup()
     try:
         for bound in sockets:
-            await web.SockSite(runner, bound, ssl_context=tls, backlog=_BACKLOG).start()
+            await web.SockSite(runner, bound, ssl_context=tls, backlog=BACKLOG).start()
         announcement.make()
-        await stop.wait()
+        monitor.counters.row[State.SERVING] = 1
+        async with _overseen(None if place else oversight):
+            await stop.wait()
         log.info("stopping")
         app[GATEWAY].jobs.let_go()
+        await _say_farewell(settings, stop)
         for site in list(runner.sites):
             await site.stop()
         if not await requests.end(GRACE):
             log.warning("some requests do not end and are broken off")
     finally:
-        if parent is not None:
-            loop.remove_reader(parent)
+        if place is not None:
+            loop.remove_reader(place.parent)
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _overseen(oversight: Oversight | None) -> AsyncIterator[None]:
+    """Look after this process itself, if nobody else does."""
+    if oversight is None:
+        yield
+        return
+    again = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if not has_terminal():
+        loop.add_signal_handler(signal.SIGHUP, again.set)
+    task = asyncio.create_task(_oversee(oversight, again))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(oversight.stop)
+
+
+async def _oversee(oversight: Oversight, again: asyncio.Event) -> None:
+    while True:
+        await asyncio.to_thread(oversight.look)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(oversight.patience):
+                await again.wait()
+            again.clear()
+            await asyncio.to_thread(oversight.read_again)
+
+
+async def _say_farewell(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve on until those who send requests here have seen that we are not ready.
+
+    Told a second time to stop, we do.
+    """
+    stop.clear()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(settings.stop_delay):
+            await stop.wait()
 
 
 def _keep_alive(settings: Settings) -> float:
@@ -263,101 +230,3 @@ def _keep_alive(settings: Settings) -> float:
     if not settings.keep_alive:
         return 0.0
     return float(max(settings.keep_alive_timeout, settings.http_request_timeout))
-
-
-# -- several processes -------------------------------------------------------------------
-
-
-def _look_after(
-    settings: Settings,
-    sockets: Sequence[socket.socket],
-    announcement: _Announcement,
-    count: int,
-) -> int:
-    """Start the workers, start again those that fall, end them all when told to."""
-    # What cannot be used, a certificate or an archive, is told once, here.
-    server_context(settings)
-    asyncio.run(_try_archive(settings))
-    workers = _Workers(settings, sockets, announcement)
-    for number in _STOP:
-        signal.signal(number, workers.stop)
-    for _ in range(count):
-        workers.start()
-    while workers.running:
-        process, status = os.wait()
-        started = workers.running.pop(process, None)
-        if started is None or workers.stopping:
-            continue
-        log.error("worker %d ended (%s), starting another", process, _ending(status))
-        if time.monotonic() - started < _SHORT_LIFE:
-            time.sleep(1.0)
-        workers.start()
-    return 0
-
-
-class _Workers:
-    """The processes that serve, by their ids."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        sockets: Sequence[socket.socket],
-        announcement: _Announcement,
-    ) -> None:
-        self.running: dict[int, float] = {}  # process id -> when it was started
-        self.stopping = False
-        self._settings = settings
-        self._announcement = announcement
-        # Never written to: it ends when this process does, even by SIGKILL.
-        self._life, self._alive = os.pipe()
-        self._addresses = [
-            (s.family, s.type, s.proto, s.getsockname()) for s in sockets
-        ]
-
-    def start(self) -> None:
-        """Start one more, unless all are to end."""
-        # A signal that came before the worker is known would not reach it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
-        try:
-            if not self.stopping:
-                process = os.fork()
-                if not process:
-                    self._be_worker()
-                self.running[process] = time.monotonic()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
-
-    def _be_worker(self) -> NoReturn:
-        """Serve with listening sockets of its own on the same addresses."""
-        code = 1
-        try:
-            os.close(self._alive)
-            for number in _STOP:
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
-            sockets = [_bound(*address, shared=True) for address in self._addresses]
-            code = _work(self._settings, sockets, self._announcement, self._life)
-        except BadConfiguration as error:
-            log.error("the worker cannot go on: %s", error)
-        except Exception:
-            log.exception("the worker cannot go on")
-        finally:
-            os._exit(code)
-
-    def stop(self, number: int, frame: object) -> None:
-        """Tell all to end: a signal handler."""
-        self.stopping = True
-        for process in self.running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGTERM)
-
-
-async def _try_archive(settings: Settings) -> None:
-    """Raise BadConfiguration if the archive cannot be opened."""
-    async with make_archive(settings):
-        pass
-
-
-def _ending(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -84,12 +84,13 @@ TABLE = (
     Option("Name", Text(), "MyOrthanc", NOW, "name that is shown to people"),
     _ours(
         "LogLevel",
-        Choice(("debug", "info", "warning", "error")),
+        Choice(("debug", "verbose", "info", "warning", "error")),
         "info",
         NOW,
         "what is worth a line in the log",
     ),
-    Option("MetricsEnabled", Flag(), True, LATER, "numbers for Prometheus"),
+    _ours("LogFormat", Choice(("text", "json")), "text", NOW, "lines of the log"),
+    Option("MetricsEnabled", Flag(), True, NOW, "numbers for Prometheus"),
     # What is kept, and where
     Option("StorageDirectory", Place(), "OrthancStorage", NOW, "folder of the files"),
     Option("IndexDirectory", Place(), None, NOW, "folder of the index"),
@@ -135,6 +136,7 @@ TABLE = (
     Option("HttpPort", Whole(0, 65535), 8042, NOW, "TCP port"),
     _ours("HttpBindAddresses", TextList(), [], NOW, "addresses that are listened on"),
     _ours("Workers", Whole(1, 1024), 1, NOW, "processes that share the port"),
+    _ours("StopDelay", Whole(), 0, NOW, "seconds between not ready and the end"),
     Option("KeepAlive", Flag(), True, NOW, "a connection serves several requests"),
     Option(
         "KeepAliveTimeout", Whole(), 1, NOW, "seconds that an idle connection lives"
@@ -230,7 +232,7 @@ TABLE = (
         "MetadataWorkerThreadsCount", Whole(1), 4, LATER, "readers for metadata"
     ),
     _dicom_web("WadoRsLoaderThreadsCount", Whole(), 0, LATER, "readers for retrieval"),
-    _dicom_web("EnablePerformanceLogs", Flag(), False, LATER, "retrievals are timed"),
+    _dicom_web("EnablePerformanceLogs", Flag(), False, NOW, "retrievals are timed"),
     _dicom_web(
         "OtherBinaryMode",
         Choice(("BulkDataURI", "InlineBinary", "ArrayOfValues")),

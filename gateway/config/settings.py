@@ -63,7 +63,8 @@ class Settings:
     """The whole configuration; each field is described in ``conf/gateway.json``."""
 
     name: str
-    log_level: Literal["debug", "info", "warning", "error"]
+    log_level: Literal["debug", "verbose", "info", "warning", "error"]
+    log_format: Literal["text", "json"]
     metrics_enabled: bool
 
     storage_directory: Path
@@ -88,6 +89,7 @@ class Settings:
     http_port: int  # 0: any that is free
     http_bind_addresses: tuple[str, ...]  # empty: follows remote_access_allowed
     workers: int
+    stop_delay: int  # seconds
     keep_alive: bool
     keep_alive_timeout: int  # seconds
     http_request_timeout: int  # seconds; 0: no limit

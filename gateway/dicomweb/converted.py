@@ -29,6 +29,7 @@ from gateway.errors import CannotTranscode, NotAcceptable
 from gateway.imaging import Imaging
 from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.files import Section, send_file
+from gateway.web.observation import retrieved
 from gateway.web.replies import streaming, warning
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
@@ -167,6 +168,7 @@ async def _part(
     )
     head = multipart.part_header(boundary, headers, first=first)
     pieces: list[Piece] = [head, given.piece]
+    retrieved(1)
     await transmit(request, response, gateway(request).archive, pieces)
 
 

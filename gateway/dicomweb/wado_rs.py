@@ -26,6 +26,7 @@ from gateway.errors import NotAcceptable, NotFound
 from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.context import uids as uids_of
 from gateway.web.files import send_file
+from gateway.web.observation import retrieved
 from gateway.web.replies import streaming, warning
 from gateway.web.transmission import transmit
 from gateway.wire import multipart
@@ -63,6 +64,7 @@ async def retrieve(
         raise NotAcceptable(_what_there_is(level, held))
     as_stored = all_as_stored(ranges, offer.kind, held)
     if offer.kind == DICOM:
+        retrieved(1)
         return await (_single if as_stored else converted.single)(request, uids)
     if offer.kind == ZIP:
         return await zip_rs.retrieve(request, uids, as_stored=as_stored)
@@ -173,6 +175,7 @@ def _parts(
 ) -> list[Piece]:
     """The part of each instance: its header, then its file."""
     archive = gateway(request).archive
+    retrieved(len(instances))
     pieces: list[Piece] = []
     for instance in instances:
         headers = (

@@ -167,6 +167,7 @@ class SqliteDatabase:
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
         self._places = asyncio.Semaphore(READER_LIMIT)
+        self.reads = 0  # that are under way or wait for a place
 
     async def __aenter__(self) -> Self:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._open)
@@ -299,10 +300,14 @@ class SqliteDatabase:
                 session.close()
                 self._give_back(connection)
 
-        async with self._places:
-            # Work may use more than the connection: whoever is cancelled waits for it.
-            loop = asyncio.get_running_loop()
-            return await to_its_end(loop.run_in_executor(self._readers, run))
+        self.reads += 1
+        try:
+            async with self._places:
+                # Work may use more than the connection: who is cancelled waits for it.
+                loop = asyncio.get_running_loop()
+                return await to_its_end(loop.run_in_executor(self._readers, run))
+        finally:
+            self.reads -= 1
 
     async def _made(self) -> sqlite3.Connection:
         making = asyncio.get_running_loop().run_in_executor(
@@ -318,12 +323,16 @@ class SqliteDatabase:
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[sqlite3.Connection]:
         """A connection that stays with one task while it streams."""
-        async with self._places:
-            connection = self._kept() or await self._made()
-            try:
-                yield connection
-            finally:
-                self._give_back(connection)
+        self.reads += 1
+        try:
+            async with self._places:
+                connection = self._kept() or await self._made()
+                try:
+                    yield connection
+                finally:
+                    self._give_back(connection)
+        finally:
+            self.reads -= 1
 
     async def stream(
         self, work: Callable[[Session], Iterator[T]]

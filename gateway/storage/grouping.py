@@ -54,6 +54,10 @@ class Grouping(Generic[Item, Result]):
         self._arrived.set()
         await asyncio.gather(*self._tasks)
 
+    def __len__(self) -> int:
+        """How many wait for a group."""
+        return len(self._waiting)
+
     def put(self, item: Item) -> asyncio.Future[Result]:
         """Let the item be processed; its result comes in the future."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()

@@ -29,6 +29,7 @@ class Sending:
         self._piece: Piece | None = next(self._pieces, None)
         self._position = 0  # within the piece
         self._descriptor = -1
+        self.sent = 0  # bytes that are gone
 
     def push(self, socket: int) -> bool:
         """Send until all is sent, which is True, or the reader does not keep up.
@@ -49,10 +50,12 @@ class Sending:
     def _send(self, socket: int, piece: Piece) -> None:
         if isinstance(piece, bytes):
             size = len(piece)
-            self._position += os.write(socket, memoryview(piece)[self._position :])
+            sent = os.write(socket, memoryview(piece)[self._position :])
         else:
             size = piece.stop - piece.start
-            self._position += self._send_file(socket, piece, size - self._position)
+            sent = self._send_file(socket, piece, size - self._position)
+        self._position += sent
+        self.sent += sent
         if self._position >= size:
             self.close()
             self._piece = next(self._pieces, None)

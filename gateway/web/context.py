@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from gateway.archive import Archive, Instance
+from gateway.archive import Instance
 from gateway.config.settings import Settings
 from gateway.dicom.hierarchy import is_uid
 from gateway.errors import BadRequest, TooLarge, TooSlow, Truncated, UnsupportedMedia
 from gateway.imaging import Imaging
 from gateway.jobs.engine import Engine
 from gateway.remote.servers import Servers
+from gateway.watch import WatchedArchive
 from gateway.web.addresses import Addresses
 from gateway.web.inflating import CODINGS, Inflating
 from gateway.wire.media import MediaType, accept_of
@@ -34,7 +35,7 @@ class Gateway:
     """The parts of a running gateway."""
 
     settings: Settings
-    archive: Archive
+    archive: WatchedArchive
     imaging: Imaging
     servers: Servers
     jobs: Engine

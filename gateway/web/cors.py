@@ -19,7 +19,7 @@ _MAX_AGE = "7200"
 #: Headers of answers that scripts need and would not see (PS3.18 8.6.1).
 EXPOSED = (
     "Content-Type, Content-Length, Content-Range, Content-Location, Location, Warning,"
-    " ETag, WWW-Authenticate"
+    " ETag, WWW-Authenticate, X-Request-Id"
 )
 
 

@@ -5,6 +5,7 @@ only break the connection.
 """
 
 import logging
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
@@ -31,10 +32,12 @@ from gateway.errors import (
     UnknownServer,
     UnsupportedMedia,
 )
+from gateway.telemetry.exchange import CURRENT
 from gateway.web.auth import CHALLENGE, Door
 from gateway.web.compression import compress
 from gateway.web.context import gateway
 from gateway.web.cors import Cors
+from gateway.web.observation import HEADER
 from gateway.web.problems import Problem, answer
 from gateway.web.router import Found, Router
 
@@ -91,11 +94,20 @@ async def protect(request: web.Request, handler: object) -> web.StreamResponse:
     return response
 
 
-async def sign(request: web.Request, response: web.StreamResponse) -> None:
-    """Put on every answer what each of them carries."""
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Server"] = f"dicomweb-gateway/{gateway(request).version}"
-    request.app[CORS].sign(request, response)
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What every answer carries."""
+
+    server: str  # name and version
+    cors: Cors
+
+    async def put(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Put it on an answer."""
+        headers = response.headers
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers[HEADER] = CURRENT.get().id
+        headers["Server"] = self.server
+        self.cors.sign(request, response)
 
 
 def _refusal(request: web.Request) -> web.Response | None:
@@ -141,6 +153,7 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     method = _method(request)
     route = found.route(method)
     if route is not None:
+        CURRENT.get().route = route.key
         if route.method not in ("GET", "OPTIONS"):
             _refuse_foreign_page(request)
         return await route.handler(request, **found.arguments)

@@ -37,6 +37,11 @@ class Route:
     open_to_all: bool = False  # needs no password
     operation: Operation = NOT_DESCRIBED
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from all others."""
+        return self.method, self.pattern
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

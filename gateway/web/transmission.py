@@ -17,6 +17,7 @@ from gateway.archive import Archive, Piece
 from gateway.errors import TooSlow
 from gateway.storage.sending import Sending
 from gateway.storage.threads import in_thread
+from gateway.telemetry.exchange import CURRENT
 
 #: Bytes to send: pieces to be read, or what is made on the way.
 Body = Sequence[Piece] | AsyncGenerator[bytes, None]
@@ -66,6 +67,7 @@ async def _send(request: web.Request, sending: Sending) -> None:
         except BrokenPipeError as error:
             raise ConnectionResetError from error
         finally:
+            CURRENT.get().past += sending.sent
             sending.close()
 
 

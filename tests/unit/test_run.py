@@ -357,7 +357,8 @@ class TestReuse:
         setup = configparser.ConfigParser(interpolation=None)
         setup.read(run.HERE / "setup.cfg")
         needs = setup["options"]["install_requires"].split()
-        names = [need.partition(">=")[0] for need in needs if ">=" in need]
+        pinned = [need.partition(">=")[0] for need in needs if ">=" in need]
+        names = [name.replace("-", "_") for name in pinned]  # as folders are named
         versions = {
             **dict.fromkeys(names, "1000.0"),
             "dicomweb_gateway": setup["metadata"]["version"],

@@ -496,7 +496,7 @@ async def test_a_failed_call_says_why(near, remote):
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failed attempts follow each other closely."""
-    monkeypatch.setattr("gateway.app.PATIENCE", Patience(first_pause=0.01))
+    monkeypatch.setattr("gateway.parts.PATIENCE", Patience(first_pause=0.01))
 
 
 @pytest.mark.usefixtures("hurried")

@@ -36,7 +36,7 @@ FIELDS = {
 def works(monkeypatch: pytest.MonkeyPatch) -> Works:
     """Works of this test's own, in place of those of the gateway."""
     made = Works()
-    monkeypatch.setattr("gateway.app.works", lambda *parts: made.table())
+    monkeypatch.setattr("gateway.parts.works", lambda *parts: made.table())
     return made
 
 
@@ -552,7 +552,7 @@ async def test_jobs_outlive_a_restart_unless_they_are_not_to(
 #: The gateway with a work that takes its time, and notes each step in a file.
 SLOW = """
 import asyncio, os, sys
-import gateway.app
+import gateway.parts
 
 async def slow(run):
     total = await run.item_count()
@@ -564,7 +564,7 @@ async def slow(run):
             progress=place / total, checkpoint={"next": place + 1}, now=True
         )
 
-gateway.app.works = lambda *parts: {"slow": slow}
+gateway.parts.works = lambda *parts: {"slow": slow}
 from gateway.cli import main
 sys.exit(main())
 """

@@ -92,7 +92,7 @@ SENDING = BOTH | {
 async def near(start: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A gateway that tries a second time, at once, and holds a study."""
     patience = Patience(retries=1, first_pause=0.01)
-    monkeypatch.setattr("gateway.app.PATIENCE", patience)
+    monkeypatch.setattr("gateway.parts.PATIENCE", patience)
     client = await start(ConcurrentJobs=16, JobsHistorySize=100)
     large = image(512, 512, SOPInstanceUID="1.2.9.2")
     await store(client, large)

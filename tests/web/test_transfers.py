@@ -23,7 +23,7 @@ WEB = "/dicom-web"
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failed attempts follow each other closely, and nobody waits for long."""
     patience = Patience(retries=3, first_pause=0.01)
-    monkeypatch.setattr("gateway.app.PATIENCE", patience)
+    monkeypatch.setattr("gateway.parts.PATIENCE", patience)
     monkeypatch.setattr(reporting, "WIND_UP", 0.1)
 
 

@@ -17,10 +17,10 @@ import pytest
 from aiohttp import FormData
 from aiohttp.test_utils import TestClient
 
-from gateway.app import use_temporary_directory
 from gateway.dicom.hierarchy import orthanc_id
 from gateway.errors import BadConfiguration
 from gateway.orthanc import instances
+from gateway.parts import use_temporary_directory
 from tests.clients import store
 from tests.connection import connected, head
 from tests.factories import dicom_file, image
