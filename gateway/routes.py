@@ -9,6 +9,7 @@ from gateway.dicomweb import (
     delete,
     frames,
     metadata,
+    page,
     qido,
     rendered,
     stow,
@@ -48,6 +49,7 @@ _READ: tuple[tuple[str, Handler], ...] = (
     (f"{_INSTANCE}/thumbnail", rendered.thumbnail),
     (f"{_INSTANCE}/frames/{{frames}}/thumbnail", rendered.frame_thumbnail),
     (f"{_INSTANCE}/bulk/{{path...}}", bulk.retrieve),
+    ("app/client/index.html", page.client),
 )
 
 _WRITE: tuple[tuple[str, str, Handler], ...] = (
@@ -66,7 +68,10 @@ _ORTHANC_READ = (
     Route("GET", "/instances/{orthanc_id}/file", instances.file),
     Route("GET", "/health", system.health, open_to_all=True),
     Route("GET", "/openapi.json", capabilities.describe),
-    Route("GET", "/", capabilities.describe),
+    Route("GET", "/", page.start),
+    Route("GET", "/app/explorer.html", page.explorer),
+    Route("GET", "/app/settings.json", page.settings),
+    Route("GET", "/app/{path...}", page.file),
     Route("OPTIONS", "/", capabilities.describe),
 )
 

@@ -60,6 +60,7 @@ class Settings:
 
     name: str
     log_level: Literal["debug", "info", "warning", "error"]
+    viewers: Mapping[str, str]  # by name: an address with {StudyInstanceUID} in it
     metrics_enabled: bool
 
     storage_directory: Path
