@@ -12,6 +12,10 @@ const SHOWN = 200; // lines; failures are shown before others
 
 // All files below an entry, folder by folder; a browser hands out a hundred at a time.
 async function* below(entry) {
+  if (entry instanceof File) {
+    yield entry; // dropped by a program that knows no folders
+    return;
+  }
   if (entry.isFile) {
     yield await new Promise((resolve, reject) => entry.file(resolve, reject));
     return;
@@ -120,7 +124,7 @@ export function Upload({ known }) {
     event.preventDefault();
     setOver(false);
     // The list is gone once this returns to the browser: take the entries now.
-    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+    const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry() || item.getAsFile()).filter(Boolean);
     for (const entry of entries) for await (const file of below(entry)) add(file);
   };
   const dragged = (event) => {
