@@ -13,6 +13,7 @@ from gateway.dicomweb import (
     frame_types,
     frames,
     metadata,
+    page,
     pixel_resources,
     proxy,
     qido,
@@ -163,6 +164,24 @@ OPERATIONS: dict[Handler, Operation] = {
     stow.store: _STORE,
     delete.delete: Operation("Delete instances", statuses=(204, 404)),
     capabilities.describe: _DESCRIBE,
+    page.start: Operation(
+        "The page for people, or what there is here",
+        ("accept",),
+        produces=("text/html", *capabilities.KINDS),
+        statuses=(200, 304),
+    ),
+    page.client: Operation(
+        "The page for people", produces=("text/html",), statuses=(200, 304)
+    ),
+    page.file: Operation(
+        "A file of the page",
+        produces=("text/javascript", "text/css", "image/svg+xml", "text/plain"),
+        statuses=_CONDITIONAL,
+    ),
+    page.explorer: Operation("Leads to the page", statuses=(307,)),
+    page.settings: Operation(
+        "What the page may know", produces=(_JSON,), statuses=(200,)
+    ),
     capabilities.info: Operation(
         "Where the DICOMweb server is", produces=(_JSON,), statuses=(200,)
     ),

@@ -10,6 +10,7 @@ from gateway.dicomweb import (
     delete,
     frames,
     metadata,
+    page,
     pixel_resources,
     proxy,
     qido,
@@ -66,6 +67,7 @@ _READ: tuple[tuple[str, Handler], ...] = (
     (f"{_SERIES}/pixeldata", pixel_resources.retrieve),
     (f"{_INSTANCE}/pixeldata", pixel_resources.retrieve),
     (f"{_INSTANCE}/bulk/{{path...}}", bulk.retrieve),
+    ("app/client/index.html", page.client),
 )
 
 _WRITE: tuple[tuple[str, str, Handler], ...] = (
@@ -84,7 +86,10 @@ _ORTHANC_READ = (
     Route("GET", "/instances/{orthanc_id}/file", instances.file),
     Route("GET", "/health", system.health, open_to_all=True),
     Route("GET", "/openapi.json", capabilities.describe),
-    Route("GET", "/", capabilities.describe),
+    Route("GET", "/", page.start),
+    Route("GET", "/app/explorer.html", page.explorer),
+    Route("GET", "/app/settings.json", page.settings),
+    Route("GET", "/app/{path...}", page.file),
     Route("OPTIONS", "/", capabilities.describe),
 )
 

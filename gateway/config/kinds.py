@@ -22,6 +22,7 @@ Network = IPv4Network | IPv6Network
 
 _URL_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9]*|[0-9A-Fa-f]{4}[,-]?[0-9A-Fa-f]{4}")
+_LINK = re.compile(r"https?://[^/\s]|\.{0,2}/|weasis:\S", re.IGNORECASE)
 _HOST = re.compile(r"[^\s/?#@]*")
 _EVERYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 _LEVELS = ("Patient", "Study", "Series", "Instance")
@@ -212,6 +213,21 @@ class Users:
         if not all(name and password for name, password in users.items()):
             raise Unfit("a name and a password, both not empty, for each user")
         return users
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Addresses by the name that people see."""
+
+    def accept(self, value: object) -> Mapping[str, str]:
+        """The same addresses."""
+        links = _string_map(value, "an object of names and addresses")
+        for name, link in links.items():
+            if not _LINK.match(link):
+                raise Unfit(
+                    'an address such as "https://..." or "/ohif/..."', link, name
+                )
+        return links
 
 
 @dataclass(frozen=True, slots=True)

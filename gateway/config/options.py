@@ -19,6 +19,7 @@ from gateway.config.kinds import (
     Host,
     Kind,
     LevelTags,
+    Links,
     Networks,
     Place,
     SecurityToken,
@@ -89,6 +90,7 @@ TABLE = (
         NOW,
         "what is worth a line in the log",
     ),
+    _ours("Viewers", Links(), {}, NOW, "viewers that the page links to"),
     _ours("LogFormat", Choice(("text", "json")), "text", NOW, "lines of the log"),
     Option("MetricsEnabled", Flag(), True, NOW, "numbers for Prometheus"),
     # What is kept, and where

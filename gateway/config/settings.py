@@ -65,6 +65,7 @@ class Settings:
     name: str
     log_level: Literal["debug", "verbose", "info", "warning", "error"]
     log_format: Literal["text", "json"]
+    viewers: Mapping[str, str]  # by name: an address with {StudyInstanceUID} in it
     metrics_enabled: bool
 
     storage_directory: Path

@@ -5,7 +5,6 @@ shows several archives: what it asks for goes through CORS.
 """
 
 import io
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,6 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless
 
-from tests import npm
 from tests.browser.site import Site, viewer
 from tests.factories import dataset, encode, multipart
 from tests.peers import Running, gateway
@@ -34,17 +32,6 @@ HOLES = tuple(0.3 + number / 15 for number in range(1, 7))  # shares of the widt
 SECONDS = 60
 THUMBNAIL = """[...document.images].some(
     image => /^(blob|data):/.test(image.src) && image.naturalWidth > 16)"""
-FLAGS = (
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 
 
 # -- what the gateway holds ------------------------------------------------------------
@@ -156,21 +143,6 @@ def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
         assert answer.status == 200, answer.body
         site.show(f"{running.url}/dicom-web")
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        npm.missing("chromium is missing: apt-get install chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        npm.missing("playwright is missing: pip install playwright")
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield made
-        made.close()
 
 
 class Seen:

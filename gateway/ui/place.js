@@ -1,0 +1,102 @@
+// Where things are, and how to ask for them.
+//
+// The page is served at the root and at an address of Orthanc's, maybe under a sub-path:
+// the server writes into it where its own root is, and everything else starts from there.
+
+const named = (name) => document.querySelector(`meta[name="${name}"]`).content;
+
+export const rest = new URL(named("rest-root"), document.baseURI).href;
+
+const dicomweb = named("dicomweb-root");
+
+// The archive of this gateway, and those that it knows, are spoken to alike.
+export const here = { name: "", base: dicomweb && new URL(dicomweb, document.baseURI).href };
+
+export const servers = here.base && `${here.base}servers`;
+
+export function remote(name) {
+  return { name, base: `${servers}/${encodeURIComponent(name)}/` };
+}
+
+export function source(name) {
+  return name ? remote(name) : here;
+}
+
+// An answer that was no success, with what the server said of it.
+export class Refusal extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+const WORDS = {
+  401: "You have to log in for this.",
+  403: "You may not do this.",
+  404: "There is no such thing (any more).",
+  503: "The server is busy, or about to stop.",
+  507: "There is no room left on the server.",
+};
+
+async function refusal(response) {
+  let text = WORDS[response.status] || `The server answered ${response.status}.`;
+  try {
+    const told = await response.json();
+    if (told.Details || told.Message) {
+      const plain = response.status === 401 || response.status === 403 ? `${text} ` : "";
+      text = plain + (told.Details || told.Message);
+    }
+  } catch {
+    // it said nothing more
+  }
+  return new Refusal(response.status, text);
+}
+
+export async function ask(address, options = {}) {
+  let response;
+  try {
+    response = await fetch(address, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal(0, "The server cannot be reached.");
+  }
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+export async function json(address, options = {}) {
+  const headers = { Accept: "application/dicom+json, application/json", ...options.headers };
+  const response = await ask(address, { ...options, headers });
+  return response.status === 204 ? [] : response.json();
+}
+
+export function send(method, address, value) {
+  const body = value === undefined ? undefined : JSON.stringify(value);
+  const headers = { "Content-Type": "application/json", Accept: "application/json" };
+  return ask(address, { method, body, headers });
+}
+
+export function studyPath(study, series, instance) {
+  let path = `studies/${study}`;
+  if (series) path += `/series/${series}`;
+  if (instance) path += `/instances/${instance}`;
+  return path;
+}
+
+// What Orthanc's routes call a study, series or instance; several if patients share its UID.
+export async function identifiers(uid, type) {
+  const response = await ask(`${rest}tools/lookup`, { method: "POST", body: uid });
+  const found = await response.json();
+  return found.filter((one) => one.Type === type).map((one) => one.ID);
+}
+
+let asked;
+
+// What the server lets a page know of its settings.
+export function settings() {
+  asked ||= json(`${rest}app/settings.json`).catch((error) => {
+    asked = undefined;
+    throw error;
+  });
+  return asked;
+}
