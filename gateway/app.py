@@ -51,17 +51,19 @@ def use_temporary_directory(settings: Settings) -> None:
 
 def make_archive(settings: Settings) -> Archive:
     """The archive that the settings describe, still closed."""
-    reject = settings.maximum_storage_mode == "Reject"
     return Archive(
         settings.storage_directory,
         settings.index_directory,
         overwrite=Overwrite(settings.overwrite_instances),
         encodings=default_encodings(settings.default_encoding),
         limits=Limits(
-            storage_size=settings.maximum_storage_size * _MEBIBYTE if reject else 0,
+            storage_size=settings.maximum_storage_size * _MEBIBYTE,
+            patients=settings.maximum_patient_count,
+            recycle=settings.maximum_storage_mode == "Recycle",
             free_space=settings.minimum_free_space_mb * _MEBIBYTE,
             index_folder=settings.index_directory,
         ),
+        stable_age=settings.stable_age,
     )
 
 

@@ -19,6 +19,7 @@ from gateway.storage.additions import (
     Additions,
     now,
 )
+from gateway.storage.changes import forget
 from gateway.storage.database import Row, Session
 from gateway.storage.entries import Entry
 
@@ -64,31 +65,28 @@ class Totals:
     size: int  # bytes
 
 
-_COLUMNS = (
+#: The columns of an Instance, and the tables that they are in.
+COLUMNS = (
     "i.id, i.orthanc_id, s.uid, e.uid, i.uid, i.sop_class, i.transfer_syntax,"
     " i.blob, i.size, i.stored"
 )
-_JOINED = (
-    "instances i JOIN series e ON e.id = i.series JOIN studies s ON s.id = e.study"
-)
+JOINED = "instances i JOIN series e ON e.id = i.series JOIN studies s ON s.id = e.study"
 
-_LOCATE = (
-    f"SELECT {_COLUMNS} FROM {_JOINED} WHERE i.uid = ? AND e.uid = ? AND s.uid = ?"
-)
-_BY_UID = f"SELECT {_COLUMNS} FROM {_JOINED} WHERE i.uid = ? ORDER BY i.id"
-_BY_ORTHANC_ID = f"SELECT {_COLUMNS} FROM {_JOINED} WHERE i.orthanc_id = ?"
+_LOCATE = f"SELECT {COLUMNS} FROM {JOINED} WHERE i.uid = ? AND e.uid = ? AND s.uid = ?"
+_BY_UID = f"SELECT {COLUMNS} FROM {JOINED} WHERE i.uid = ? ORDER BY i.id"
+_BY_ORTHANC_ID = f"SELECT {COLUMNS} FROM {JOINED} WHERE i.orthanc_id = ?"
 _INSTANCES_OF = {
-    Level.STUDY: f"SELECT {_COLUMNS} FROM {_JOINED} WHERE s.uid = ?",
-    Level.SERIES: f"SELECT {_COLUMNS} FROM {_JOINED} WHERE s.uid = ? AND e.uid = ?",
-    Level.INSTANCE: f"SELECT {_COLUMNS} FROM {_JOINED}"
+    Level.STUDY: f"SELECT {COLUMNS} FROM {JOINED} WHERE s.uid = ?",
+    Level.SERIES: f"SELECT {COLUMNS} FROM {JOINED} WHERE s.uid = ? AND e.uid = ?",
+    Level.INSTANCE: f"SELECT {COLUMNS} FROM {JOINED}"
     " WHERE s.uid = ? AND e.uid = ? AND i.uid = ?",
 }
 _SYNTAXES_OF = {
-    level: sql.replace(_COLUMNS, "DISTINCT i.transfer_syntax")
+    level: sql.replace(COLUMNS, "DISTINCT i.transfer_syntax")
     for level, sql in _INSTANCES_OF.items()
 }
 _STATE_OF = {
-    level: sql.replace(_COLUMNS, "COUNT(*), MAX(i.stored), SUM(i.id)")
+    level: sql.replace(COLUMNS, "COUNT(*), MAX(i.stored), SUM(i.id)")
     for level, sql in _INSTANCES_OF.items()
 }
 _STATE = (
@@ -108,12 +106,12 @@ _SIZE = "SELECT size FROM totals WHERE id = 1"
 
 _PARENTS = (
     "SELECT i.series, e.study, s.patient, i.blob, i.size FROM "
-    + _JOINED
+    + JOINED
     + " WHERE i.id = ?"
 )
 _PARENT_IDS = (
     "SELECT e.orthanc_id, s.orthanc_id, p.orthanc_id FROM "
-    + _JOINED
+    + JOINED
     + " JOIN patients p"
     " ON p.id = s.patient WHERE i.id = ?"
 )
@@ -177,13 +175,21 @@ class Index:
         session.execute(COUNT_SERIES, (-1, moment, series))
         session.execute(COUNT_STUDY, (-1, moment, study))
         session.execute(TOTAL, (-1, -size))
+        forget(session, Level.INSTANCE, instance)
         if session.execute(_REMOVE_SERIES, (series,)):
-            if session.execute(_REMOVE_STUDY, (study,)):
-                session.execute(_REMOVE_PATIENT, (patient,))
-            else:
-                session.execute(RECOUNT_STUDY, (study,))
+            forget(session, Level.SERIES, series)
+            self._remove_parents(session, study, patient)
         session.execute(_DISCARD, (blob,))
         return str(blob)
+
+    def _remove_parents(self, session: Session, study: int, patient: int) -> None:
+        """Remove what a series that is gone left empty above it."""
+        if not session.execute(_REMOVE_STUDY, (study,)):
+            session.execute(RECOUNT_STUDY, (study,))
+            return
+        forget(session, Level.STUDY, study)
+        if session.execute(_REMOVE_PATIENT, (patient,)):
+            forget(session, Level.PATIENT, patient)
 
     def garbage(self, session: Session) -> list[str]:
         """Blobs whose files are to be removed."""
