@@ -18,7 +18,7 @@ from gateway.dicomweb import (
     wado_rs,
     wado_uri,
 )
-from gateway.orthanc import instances, system, upload
+from gateway.orthanc import operations as orthanc
 from gateway.web.router import NOT_DESCRIBED, Handler, Operation
 
 _DICOM_JSON = "application/dicom+json"
@@ -73,12 +73,6 @@ _STORE = Operation(
     produces=(_DICOM_JSON, _XML),
     statuses=(200, 202, 404, 408, 409, 413, 415, 507),
 )
-_UPLOAD = Operation(
-    "Store a DICOM file, or those in a zip",
-    consumes=("application/dicom", "application/zip"),
-    produces=(_JSON,),
-    statuses=(200, 404, 408, 409, 413, 415, 507),
-)
 _DESCRIBE = Operation(
     "What there is here",
     ("accept",),
@@ -127,25 +121,7 @@ OPERATIONS: dict[Handler, Operation] = {
     stow.store: _STORE,
     delete.delete: Operation("Delete instances", statuses=(204, 404)),
     capabilities.describe: _DESCRIBE,
-    system.system: Operation("What this is", produces=(_JSON,), statuses=(200,)),
-    system.statistics: Operation(
-        "How much is held", produces=(_JSON,), statuses=(200,)
-    ),
-    system.health: Operation(
-        "Whether it works", produces=(_JSON,), statuses=(200, 503)
-    ),
-    instances.list_all: Operation(
-        "Orthanc's identifiers of all instances",
-        ("since", "limit"),
-        produces=(_JSON,),
-        statuses=(200,),
-    ),
-    instances.one: Operation("An instance and its parents", produces=(_JSON,)),
-    instances.file: Operation(
-        "An instance's DICOM file", produces=("application/dicom",), statuses=_RANGES
-    ),
-    instances.delete: Operation("Delete an instance", produces=(_JSON,)),
-    upload.upload: _UPLOAD,
+    **orthanc.OPERATIONS,
 }
 
 

@@ -16,7 +16,7 @@ from gateway.dicomweb import (
     wado_uri,
 )
 from gateway.operations import operation_of
-from gateway.orthanc import instances, system, upload
+from gateway.orthanc.routes import READ, WRITE
 from gateway.web.router import Handler, Route
 
 _STUDY = "studies/{study}"
@@ -58,23 +58,6 @@ _WRITE: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE", _INSTANCE, delete.delete),
 )
 
-_ORTHANC_READ = (
-    Route("GET", "/system", system.system),
-    Route("GET", "/statistics", system.statistics),
-    Route("GET", "/instances", instances.list_all),
-    Route("GET", "/instances/{orthanc_id}", instances.one),
-    Route("GET", "/instances/{orthanc_id}/file", instances.file),
-    Route("GET", "/health", system.health, open_to_all=True),
-    Route("GET", "/openapi.json", capabilities.describe),
-    Route("GET", "/", capabilities.describe),
-    Route("OPTIONS", "/", capabilities.describe),
-)
-
-_ORTHANC_WRITE = (
-    Route("POST", "/instances", upload.upload),
-    Route("DELETE", "/instances/{orthanc_id}", instances.delete),
-)
-
 
 def routes(
     root: str | None, *, wado_root: str | None = None, read_only: bool
@@ -90,9 +73,12 @@ def routes(
 def _all(
     root: str | None, wado_root: str | None, *, read_only: bool
 ) -> Iterator[Route]:
-    yield from _ORTHANC_READ
+    yield Route("GET", "/openapi.json", capabilities.describe)
+    yield Route("GET", "/", capabilities.describe)
+    yield Route("OPTIONS", "/", capabilities.describe)
+    yield from READ
     if not read_only:
-        yield from _ORTHANC_WRITE
+        yield from WRITE
     if wado_root is not None:
         yield Route("GET", wado_root, wado_uri.retrieve)
     if root is not None:

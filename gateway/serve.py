@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from gateway.app import PRIVATE, VERSION, build, make_archive, use_temporary_directory
 from gateway.config.settings import Settings, load
 from gateway.errors import BadConfiguration
+from gateway.web.context import ENDING, Ending
 from gateway.web.grace import Requests
 from gateway.web.tls import server_context
 
@@ -42,6 +43,10 @@ _BACKLOG = 1024
 _SHORT_LIFE = 5.0
 
 _STOP = (signal.SIGINT, signal.SIGTERM)
+
+#: Tells the server to end and to start again, with the configuration as it is then.
+_RESTART = signal.SIGUSR2
+_AGAIN = -1  # in the place of an exit code
 _NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # no IPv6, in practice
 _LOOPBACK = ("127.0.0.1", "::1")
 
@@ -69,8 +74,13 @@ def serve(
     )
     announcement = _Announcement(settings, sockets)
     if count > 1:
-        return _look_after(settings, sockets, announcement, count)
-    return _work(settings, sockets, announcement)
+        code = _look_after(settings, sockets, announcement, count)
+    else:
+        code = _work(settings, sockets, announcement)
+    if code == _AGAIN:
+        log.info("starting again")
+        os.execv(sys.executable, sys.orig_argv)
+    return code
 
 
 def _start_log(settings: Settings) -> None:
@@ -206,8 +216,8 @@ def _work(
 ) -> int:
     """Serve in this process until told to stop, or until `parent`, a pipe, ends."""
     tls = server_context(settings)
-    uvloop.run(_serve(settings, sockets, tls, announcement, parent))
-    return 0
+    again = uvloop.run(_serve(settings, sockets, tls, announcement, parent))
+    return _AGAIN if again else 0
 
 
 async def _serve(
@@ -216,16 +226,24 @@ async def _serve(
     tls: ssl.SSLContext | None,
     announcement: _Announcement,
     parent: int | None,
-) -> None:
-    stop = asyncio.Event()
+) -> bool:
+    """Serve until told to stop; whether to start again."""
+    stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in _STOP:
         loop.add_signal_handler(number, stop.set)
+    if parent is None:  # else it is for the parent to say
+        loop.add_signal_handler(_RESTART, again.set)
     if parent is not None:
         loop.add_reader(parent, stop.set)
     requests = Requests()
     app = build(settings)
     app.middlewares.insert(0, requests.count)
+    server = os.getpid() if parent is None else os.getppid()
+    app[ENDING] = Ending(
+        stop=lambda: os.kill(server, signal.SIGTERM),
+        restart=lambda: os.kill(server, _RESTART),
+    )
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -240,7 +258,7 @@ async def _serve(
         for bound in sockets:
             await web.SockSite(runner, bound, ssl_context=tls, backlog=_BACKLOG).start()
         announcement.make()
-        await stop.wait()
+        await _either(stop, again)
         log.info("stopping")
         for site in list(runner.sites):
             await site.stop()
@@ -250,6 +268,18 @@ async def _serve(
         if parent is not None:
             loop.remove_reader(parent)
         await runner.cleanup()
+    return again.is_set()
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Return once one of the events has come."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _keep_alive(settings: Settings) -> float:
@@ -277,7 +307,7 @@ def _look_after(
     server_context(settings)
     asyncio.run(_try_archive(settings))
     workers = _Workers(settings, sockets, announcement)
-    for number in _STOP:
+    for number in (*_STOP, _RESTART):
         signal.signal(number, workers.stop)
     for _ in range(count):
         workers.start()
@@ -290,7 +320,7 @@ def _look_after(
         if time.monotonic() - started < _SHORT_LIFE:
             time.sleep(1.0)
         workers.start()
-    return 0
+    return _AGAIN if workers.again else 0
 
 
 class _Workers:
@@ -304,6 +334,7 @@ class _Workers:
     ) -> None:
         self.running: dict[int, float] = {}  # process id -> when it was started
         self.stopping = False
+        self.again = False  # they are to be started anew
         self._settings = settings
         self._announcement = announcement
         # Never written to: it ends when this process does, even by SIGKILL.
@@ -315,7 +346,7 @@ class _Workers:
     def start(self) -> None:
         """Start one more, unless all are to end."""
         # A signal that came before the worker is known would not reach it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+        signal.pthread_sigmask(signal.SIG_BLOCK, (*_STOP, _RESTART))
         try:
             if not self.stopping:
                 process = os.fork()
@@ -323,16 +354,16 @@ class _Workers:
                     self._be_worker()
                 self.running[process] = time.monotonic()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, _RESTART))
 
     def _be_worker(self) -> NoReturn:
         """Serve with listening sockets of its own on the same addresses."""
         code = 1
         try:
             os.close(self._alive)
-            for number in _STOP:
+            for number in (*_STOP, _RESTART):
                 signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (*_STOP, _RESTART))
             sockets = [_bound(*address, shared=True) for address in self._addresses]
             code = _work(self._settings, sockets, self._announcement, self._life)
         except BadConfiguration as error:
@@ -345,6 +376,7 @@ class _Workers:
     def stop(self, number: int, frame: object) -> None:
         """Tell all to end: a signal handler."""
         self.stopping = True
+        self.again = self.again or number == _RESTART
         for process in self.running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGTERM)

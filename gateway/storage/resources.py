@@ -35,6 +35,8 @@ class Resource:
     transfer_syntax: str  # of an instance
     sop_class: str  # of an instance
     uid: str  # StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID; or PatientID
+    modalities: str  # of a study, joined by backslashes
+    count: int  # of the instances of a study
     header: Attributes = field(
         default_factory=dict
     )  # of an instance below, if asked for
@@ -75,19 +77,20 @@ _NUMBERS = (
 _SELECT = {
     Level.PATIENT: "SELECT p.id, p.orthanc_id, '', p.attributes, p.updated,"
     f" {_children('studies', 'patient = p.id')}, {_labels('p', Level.PATIENT)},"
-    f" {_stable('p', Level.PATIENT)}, p.protected, NULL, 0, '', '', '', p.patient_id"
+    f" {_stable('p', Level.PATIENT)}, p.protected, NULL, 0, '', '', '', p.patient_id, '', 0"
     " FROM patients p",
     Level.STUDY: "SELECT s.id, s.orthanc_id, p.orthanc_id, s.attributes, s.updated,"
     f" {_children('series', 'study = s.id')}, {_labels('s', Level.STUDY)},"
-    f" {_stable('s', Level.STUDY)}, 0, NULL, 0, '', '', '', s.uid"
+    f" {_stable('s', Level.STUDY)}, 0, NULL, 0, '', '', '', s.uid,"
+    " s.modalities, s.instance_count"
     " FROM studies s JOIN patients p ON p.id = s.patient",
     Level.SERIES: "SELECT e.id, e.orthanc_id, s.orthanc_id, e.attributes, e.updated,"
     f" {_children('instances', 'series = e.id')}, {_labels('e', Level.SERIES)},"
-    f" {_stable('e', Level.SERIES)}, 0, {_NUMBERS}, 0, '', '', '', e.uid"
+    f" {_stable('e', Level.SERIES)}, 0, {_NUMBERS}, 0, '', '', '', e.uid, '', 0"
     " FROM series e JOIN studies s ON s.id = e.study",
     Level.INSTANCE: "SELECT i.id, i.orthanc_id, e.orthanc_id, i.attributes,"
     f" SUBSTR(i.stored, 1, 15), NULL, {_labels('i', Level.INSTANCE)}, 1, 0,"
-    " i.number, i.size, i.blob, i.transfer_syntax, i.sop_class, i.uid"
+    " i.number, i.size, i.blob, i.transfer_syntax, i.sop_class, i.uid, '', 0"
     " FROM instances i JOIN series e ON e.id = i.series",
 }
 _ALIAS = {

@@ -1,7 +1,7 @@
 """What every handler gets: the parts of the gateway, and what a request says of itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -33,7 +33,16 @@ class Gateway:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the whole server is told to end, all its processes."""
+
+    stop: Callable[[], None]
+    restart: Callable[[], None]  # with the configuration as it is then
+
+
 GATEWAY = web.AppKey("gateway", Gateway)
+ENDING = web.AppKey("ending", Ending)  # only where there is a server to be ended
 
 
 def gateway(request: web.Request) -> Gateway:
