@@ -15,7 +15,7 @@ from gateway.catalogue import Resource
 from gateway.dicom.functional import whole
 from gateway.dicom.hierarchy import Attributes, Level
 from gateway.orthanc.answers import flag, joined, reply, window
-from gateway.orthanc.tags import Manner, named_tag, shown
+from gateway.orthanc.tags import LONGEST_TEXT, Manner, named_tag, shown, text_of
 from gateway.web.context import gateway
 
 TYPES = {
@@ -108,15 +108,28 @@ class View:
         held = resource.header | resource.attributes
         found = {tag: held[tag] for tag in MAIN_TAGS[level] if tag in held}
         return shown(
-            {tag: e for tag, e in found.items() if e.get("vr") != "SQ"}, self.manner
+            {tag: element for tag, element in found.items() if _is_short(element)},
+            self.manner,
         )
 
     def _requested(self, resource: Resource) -> dict[str, Any]:
         held = resource.header | resource.attributes | _counted(resource)
         found: Attributes = {tag: held.get(tag, {}) for tag in sorted(self.requested)}
         known = {tag: element for tag, element in found.items() if element}
-        missing = {tag: {"vr": "OB"} for tag in found if tag not in known}
+        own = {
+            tag
+            for level in Level
+            if level <= resource.level
+            for tag in MAIN_TAGS[level]
+        }
+        missing = {tag: {"vr": "OB"} for tag in found if tag not in own.union(known)}
         return shown(known | missing, self.manner)
+
+
+def _is_short(element: dict[str, Any]) -> bool:
+    """Whether an element is shown among the main ones: short text, or none at all."""
+    text = None if element.get("vr") == "SQ" else text_of(element)
+    return text is not None and len(text) <= LONGEST_TEXT
 
 
 def _counted(resource: Resource) -> Attributes:

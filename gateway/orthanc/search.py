@@ -46,7 +46,7 @@ _CONTENT = {
     "Labels": ("Labels",),
     "Parent": tuple(f"Parent{TYPES[level]}" for level in Level),
     "Children": _CHILDREN,
-    "Status": ("Status", "ExpectedNumberOfInstances"),
+    "Status": ("Status",),
     "IsStable": ("IsStable", "LastUpdate"),
     "IsProtected": ("IsProtected",),
     "RequestedTags": ("RequestedTags",),

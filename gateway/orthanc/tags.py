@@ -2,7 +2,7 @@
 
 All are made of DICOM JSON. Values are text, several joined by backslashes; binary ones are
 null, and text that is too long is said to be so. Numbers that the file holds as text are
-written as they are understood: 70.50 is 70.5.
+written as they are understood: 70.50 is 70.5, and -1.0 is -1.
 """
 
 import enum
@@ -110,4 +110,6 @@ def _text(value: Any, vr: str) -> str:
         return orthanc_tag(str(value))
     if isinstance(value, float) and vr in ("FL", "FD"):
         return f"{value:.9g}" if vr == "FL" else f"{value:.17g}"
+    if isinstance(value, float):
+        return f"{value:.15g}"
     return str(value)

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,6 @@ class Pair(NamedTuple):
 
     peer: str
     ours: str
-    version: tuple[int, ...]
 
     def both(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         return (
@@ -141,6 +141,9 @@ def colour() -> bytes:
     )
 
 
+#: All bits of a sample are used: what lies beyond is passed over here, and there not.
+WIDE = {"BitsStored": 16, "HighBit": 15}
+
 FILES = (
     image(
         64,
@@ -158,6 +161,7 @@ FILES = (
         OtherPatientNames="",
         ImageType=["ORIGINAL", "PRIMARY"],
         NumberOfFrames="1",
+        **WIDE,
     ),
     image(
         64,
@@ -167,6 +171,7 @@ FILES = (
         PatientBirthDate="19700101",
         RescaleSlope="2",
         RescaleIntercept="-10",
+        **WIDE,
     ),
     dicom_file(
         SOPInstanceUID="1.2.3.4.3",
@@ -190,46 +195,46 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    try:
-        theirs = peers.orthanc(tmp_path_factory.mktemp("peer"), {"StableAge": 2})
-        peer = theirs.__enter__()
-    except peers.MissingPeerError as error:
-        pytest.skip(str(error))
-    options = {"StableAge": 2, "MinimumFreeSpaceMB": 0}
-    mine = peers.gateway(tmp_path_factory.mktemp("ours"), options=options)
-    try:
-        ours = mine.__enter__()
+    with ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("peer")
         try:
-            for url in (peer.url, ours.url):
-                for file in FILES:
-                    assert ask(url, "POST", "/instances", file).status == 200
-            version = ask(peer.url, "GET", "/system").json()["Version"]
-            yield Pair(
-                peer.url, ours.url, tuple(map(int, re.findall(r"\d+", version)[:3]))
+            peer = stack.enter_context(peers.orthanc(folder, {"StableAge": 3600}))
+        except peers.MissingPeerError as error:
+            pytest.skip(str(error))
+        version = ask(peer.url, "GET", "/system").json()["Version"]
+        if tuple(map(int, re.findall(r"[0-9]+", version)[:2])) < (1, 12):
+            pytest.skip(
+                f"this Orthanc {version} speaks an older dialect: a newer one is made"
+                " by tests/benchmarks/make_peer.sh"
             )
-        finally:
-            mine.__exit__(None, None, None)
-    finally:
-        theirs.__exit__(None, None, None)
+        folder = tmp_path_factory.mktemp("ours")
+        options = {"StableAge": 3600, "MinimumFreeSpaceMB": 0}
+        ours = stack.enter_context(peers.gateway(folder, options=options))
+        for url in (peer.url, ours.url):
+            for file in FILES:
+                assert ask(url, "POST", "/instances", file).status == 200
+        yield Pair(peer.url, ours.url)
 
 
 def comparable(value: Any) -> Any:
     """The value without what differs for good reason."""
     if isinstance(value, dict):
-        left = {
+        return {
             key: comparable(item)
             for key, item in value.items()
             if key not in VOLATILE | OURS_NOT | NEWER
         }
-        # 1.10 has no labels.
-        return {key: item for key, item in left.items() if key != "Labels" or item}
     if isinstance(value, list):
-        return (
-            [comparable(item) for item in value if item not in OURS_NOT]
-            if all(isinstance(item, str) for item in value)
-            else [comparable(item) for item in value]
-        )
+        return [
+            comparable(item)
+            for item in value
+            if not isinstance(item, str) or item not in OURS_NOT
+        ]
     return value
+
+
+def ordered(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 QUESTIONS = (
@@ -241,7 +246,6 @@ QUESTIONS = (
     "/studies?expand",
     "/series?expand",
     "/instances?expand",
-    "/studies?since=1&limit=1",
     f"/patients/{PATIENT}",
     f"/studies/{STUDY}",
     f"/series/{SERIES}",
@@ -303,10 +307,6 @@ QUESTIONS = (
     f"/instances/{INSTANCE}/metadata?expand",
     "/exports",
     "/statistics",
-)
-
-#: Those that are as they are since 1.12.
-SINCE_1_12 = (
     f"/studies/{STUDY}?requested-tags=PatientName;ModalitiesInStudy;StudyDate"
     ";NumberOfStudyRelatedInstances;NumberOfStudyRelatedSeries;ProcedureCodeSequence",
     f"/instances/{INSTANCE}?requestedTags=WindowCenter;Rows",
@@ -319,10 +319,8 @@ SINCE_1_12 = (
 )
 
 
-@pytest.mark.parametrize("path", [*QUESTIONS, *SINCE_1_12])
+@pytest.mark.parametrize("path", QUESTIONS)
 def test_answers_in_json_are_the_same(pair: Pair, path: str) -> None:
-    if path in SINCE_1_12 and pair.version < (1, 12):
-        pytest.skip("the peer is older")
     theirs, ours = pair.both("GET", path)
     assert (theirs.status, ours.status) == (200, 200), ours.body
     first, second = comparable(theirs.json()), comparable(ours.json())
@@ -385,8 +383,6 @@ def test_other_answers_are_the_same(pair: Pair, path: str) -> None:
     ],
 )
 def test_what_goes_wrong_has_the_same_status(pair: Pair, path: str) -> None:
-    if "transcode" in path and pair.version < (1, 12):
-        pytest.skip("the peer is older")
     theirs, ours = pair.both("GET", path)
     assert ours.status == theirs.status
     assert "Message" in ours.json()
@@ -439,8 +435,6 @@ def test_the_kind_of_a_picture_is_that_asked_for(pair: Pair, kind: str) -> None:
     ],
 )
 def test_numbers_for_numpy_are_the_same(pair: Pair, path: str) -> None:
-    if pair.version < (1, 12):
-        pytest.skip("the peer is older")
     theirs, ours = pair.both("GET", path)
     first, second = (np.load(io.BytesIO(answer.body)) for answer in (theirs, ours))
     assert first.shape == second.shape
@@ -462,13 +456,10 @@ FINDS: tuple[dict[str, Any], ...] = (
     {"Level": "Instance", "Query": {"SOPInstanceUID": "1.2.3.4.1"}, "Expand": True},
     {"Level": "Study", "Query": {"StudyDate": "20240101-20240202"}},
     {"Level": "Study", "Query": {"0008,0020": "20240131"}},
-    {"Level": "Study", "Query": {"0008|0020": "20240131"}},
     {"Level": "Study", "Query": {"ModalitiesInStudy": "MR\\CT"}},
     {"Level": "Study", "Query": {"StudyDescription": "*"}},
     {"Level": "Study", "Query": {"AccessionNumber": ""}},
     {"Level": "Series", "Query": {}, "Limit": 2, "Since": 1},
-)
-FINDS_SINCE_1_12: tuple[dict[str, Any], ...] = (
     {"Level": "Series", "Query": {}, "ParentStudy": STUDY},
     {"Level": "Series", "Query": {}, "ParentPatient": PATIENT},
     {"Level": "Instance", "Query": {}, "ParentSeries": SERIES},
@@ -483,7 +474,7 @@ FINDS_SINCE_1_12: tuple[dict[str, Any], ...] = (
     {
         "Level": "Series",
         "Query": {},
-        "ResponseContent": ["Parent", "Labels", "Status"],
+        "ResponseContent": ["Parent", "Labels", "IsStable"],
     },
     {
         "Level": "Study",
@@ -499,10 +490,8 @@ FINDS_SINCE_1_12: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("asked", [*FINDS, *FINDS_SINCE_1_12], ids=str)
+@pytest.mark.parametrize("asked", FINDS, ids=str)
 def test_a_search_finds_the_same(pair: Pair, asked: dict[str, Any]) -> None:
-    if asked in FINDS_SINCE_1_12 and pair.version < (1, 12):
-        pytest.skip("the peer is older")
     theirs, ours = pair.both("POST", "/tools/find", asked)
     assert (theirs.status, ours.status) == (200, 200), ours.body
     first, second = comparable(theirs.json()), comparable(ours.json())
@@ -511,7 +500,7 @@ def test_a_search_finds_the_same(pair: Pair, asked: dict[str, Any]) -> None:
     elif "OrderBy" in asked:
         assert first == second
     else:
-        assert sorted(map(json.dumps, first)) == sorted(map(json.dumps, second))
+        assert sorted(map(ordered, first)) == sorted(map(ordered, second))
 
 
 @pytest.mark.parametrize(
@@ -572,8 +561,7 @@ def test_the_system_tells_what_the_peer_tells(pair: Pair) -> None:
     theirs, ours = pair.both("GET", "/system")
     missing = set(theirs.json()) - set(ours.json())
     assert missing <= {"DatabaseServerIdentifier", "DefaultRetrieveMethod"}
-    if pair.version >= (1, 12, 7):
-        assert ours.json()["MainDicomTags"] == theirs.json()["MainDicomTags"]
+    assert ours.json()["MainDicomTags"] == theirs.json()["MainDicomTags"]
     plugin = pair.both("GET", "/plugins/dicom-web")
     assert set(plugin[0].json()) == set(plugin[1].json())
     assert "dicom-web" in pair.both("GET", "/plugins")[1].json()
