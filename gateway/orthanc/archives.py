@@ -29,16 +29,14 @@ _MOST_RESOURCES = 10_000
 async def of_resource(request: web.Request, orthanc_id: str) -> web.StreamResponse:
     """All files of a resource: GET or POST /studies/{id}/archive."""
     resource = await resource_of(request, orthanc_id)
-    if request.method == "POST":
-        _refuse_asynchronous(await _asked(request))
+    await asked_at_once(request)
     return await _send(request, [resource], f"{orthanc_id}.zip")
 
 
 async def of_several(request: web.Request) -> web.StreamResponse:
     """All files of some resources: /tools/create-archive, by body or ?resources=."""
     if request.method == "POST":
-        asked = await _asked(request)
-        _refuse_asynchronous(asked)
+        asked = await asked_at_once(request)
         names = asked.get("Resources") if isinstance(asked, dict) else asked
     else:
         names = [name for name in request.query.get("resources", "").split(",") if name]
@@ -56,21 +54,20 @@ async def of_several(request: web.Request) -> web.StreamResponse:
     return await _send(request, found, "Archive.zip")
 
 
-async def _asked(request: web.Request) -> object:
-    body = await short_body(request)
+async def asked_at_once(request: web.Request) -> object:
+    """What the body asks for; raises BadRequest if that is a zip at another time."""
+    body = await short_body(request) if request.method == "POST" else b""
     try:
-        return orjson.loads(body) if body.strip() else {}
+        asked = orjson.loads(body) if body.strip() else {}
     except orjson.JSONDecodeError as error:
         raise BadRequest("the body is no JSON") from error
-
-
-def _refuse_asynchronous(asked: object) -> None:
     if not isinstance(asked, dict):
-        return
+        return asked
     if asked.get("Asynchronous") is True or asked.get("Synchronous") is False:
         raise BadRequest("archives are made while they are sent: ask for it at once")
     if asked.get("Transcode"):
         raise BadRequest("Transcode: files are given as they are stored")
+    return asked
 
 
 async def _send(

@@ -6,6 +6,7 @@ from gateway.orthanc import (
     changes,
     descriptions,
     files,
+    media,
     notes,
     pictures,
     resources,
@@ -141,6 +142,11 @@ OPERATIONS: dict[Handler, Operation] = {
     ),
     archives.of_several: Operation(
         "All files of some resources as a zip", ("resources",), produces=(_ZIP,)
+    ),
+    media.of_resource: Operation(
+        "All files of a resource for a medium, as a zip",
+        produces=(_ZIP,),
+        statuses=(200, 404, 413),
     ),
     search.find: _question("Find resources"),
     search.count: _question("Count what is found"),

@@ -8,6 +8,7 @@ from gateway.orthanc import (
     changes,
     descriptions,
     files,
+    media,
     notes,
     pictures,
     resources,
@@ -51,6 +52,7 @@ _OF_SEVERAL: tuple[tuple[str, Handler], ...] = (
     ("shared-tags", descriptions.shared),
     ("instances-tags", descriptions.of_instances),
     ("archive", archives.of_resource),
+    ("media", media.of_resource),
 )
 
 _OF_INSTANCES: tuple[tuple[str, Handler], ...] = (
@@ -101,10 +103,6 @@ _ASKING: tuple[tuple[str, Handler], ...] = (
     ("/tools/lookup", search.lookup),
     ("/tools/create-archive", archives.of_several),
     ("/tools/execute-script", tools.refuse_script),
-    *(
-        (f"/{level}/{{orthanc_id}}/archive", archives.of_resource)
-        for level in _LEVELS[:3]
-    ),
 )
 
 
@@ -128,8 +126,11 @@ def _read() -> Iterator[Route]:
 
 def _read_of_levels() -> Iterator[Route]:
     for level in _LEVELS[:3]:
+        one = f"/{level}/{{orthanc_id}}"
         for path, handler in _OF_SEVERAL:
-            yield Route("GET", f"/{level}/{{orthanc_id}}/{path}", handler)
+            yield Route("GET", f"{one}/{path}", handler)
+        yield Route("POST", f"{one}/archive", archives.of_resource)
+        yield Route("POST", f"{one}/media", media.of_resource)
     instance = "/instances/{orthanc_id}"
     for path, handler in _OF_INSTANCES:
         yield Route("GET", f"{instance}/{path}", handler)

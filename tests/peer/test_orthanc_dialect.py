@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
@@ -540,6 +541,23 @@ def test_archives_hold_the_same_files(pair: Pair, path: str) -> None:
     assert {name.encode("ascii", "ignore") for name in second.namelist()} == {
         name.encode() for name in first.namelist()
     }
+
+
+def test_media_hold_the_same_files(pair: Pair) -> None:
+    theirs, ours = pair.both("GET", f"/studies/{STUDY}/media")
+    first, second = (
+        zipfile.ZipFile(io.BytesIO(answer.body)) for answer in (theirs, ours)
+    )
+    assert sorted(first.namelist()) == sorted(second.namelist())
+    directories = [
+        pydicom.dcmread(io.BytesIO(container.read("DICOMDIR")))
+        for container in (first, second)
+    ]
+    kinds = [
+        sorted(record.DirectoryRecordType for record in one.DirectoryRecordSequence)
+        for one in directories
+    ]
+    assert kinds[0] == kinds[1]
 
 
 def test_changes_are_told_alike(pair: Pair) -> None:

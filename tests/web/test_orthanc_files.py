@@ -1,8 +1,11 @@
 """Files, values, pictures and zips by Orthanc's routes, through real HTTP."""
 
+import gc
 import gzip
 import io
+import warnings
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,12 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
+from pydicom.fileset import FileSet
 from pydicom.uid import JPEGBaseline8Bit
 
 from tests import raw
 from tests.factories import dataset, dicom_file, encode, image
-from tests.web.test_orthanc_resources import PATIENT, STUDY, get, store
+from tests.web.test_orthanc_resources import PATIENT, SERIES, STUDY, get, store
 
 
 async def fetch(client: Any, path: str, **headers: str) -> bytes:
@@ -263,9 +267,38 @@ async def test_a_zip_of_large_files_is_whole(client: Any) -> None:
     for file in files:
         response = await client.post("/instances", data=io.BytesIO(file))
         assert response.status == 200
-    body = await fetch(
-        client, f"/series/{orthanc_id('P1', '1.2.3.1', '1.2.3.1.1')}/archive"
-    )
+    body = await fetch(client, f"/series/{SERIES}/archive")
     with zipfile.ZipFile(io.BytesIO(body)) as container:
         assert container.testzip() is None
         assert sorted(map(container.read, container.namelist())) == sorted(files)
+
+
+async def test_a_medium_has_a_directory(client: Any, tmp_path: Path) -> None:
+    files = [
+        dicom_file(PatientName="Größe^Anna", SpecificCharacterSet="ISO_IR 192"),
+        dicom_file(),
+        dicom_file(SeriesInstanceUID="1.2.3.1.2", SeriesNumber=2),
+        dicom_file(StudyInstanceUID="1.9", SeriesInstanceUID="1.9.1"),
+    ]
+    await store(client, *files)
+    body = await fetch(client, f"/patients/{PATIENT}/media")
+    with zipfile.ZipFile(io.BytesIO(body)) as container:
+        assert container.testzip() is None
+        container.extractall(tmp_path / "medium")
+        names = sorted(container.namelist())
+    assert names == ["DICOMDIR", *(f"IMAGES/IM{number}" for number in range(4))]
+    medium = FileSet(tmp_path / "medium" / "DICOMDIR")
+    assert len(medium) == 4
+    assert set(medium.find_values("StudyInstanceUID")) == {"1.2.3.1", "1.9"}
+    assert len(medium.find_values("SeriesInstanceUID")) == 3
+    assert medium.find_values("PatientName") == ["Größe^Anna"]
+    for one in medium:
+        held = one.load()
+        assert held.SOPInstanceUID == one.SOPInstanceUID
+        assert held.StudyInstanceUID == one.StudyInstanceUID
+    with warnings.catch_warnings():  # a set of files has a folder of its own to the end
+        warnings.simplefilter("ignore", ResourceWarning)
+        del medium, one
+        gc.collect()
+    response = await client.post(f"/studies/{STUDY}/media", json={"Synchronous": False})
+    assert response.status == 400
