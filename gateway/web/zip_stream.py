@@ -6,6 +6,7 @@ wait for the end understand it too; for that a file is read twice. What the dire
 the end needs waits in a spool. All of it may be larger than 4 GiB (zip64).
 """
 
+import asyncio
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -26,6 +27,9 @@ _VERSION, _UTF8 = 45, 0x800
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _FILE = 0o100640 << 16  # what the file may be for whom, as Unix has it
 _STEP = 256 * 1024
+
+#: Fewer bytes than this are summed up where they are, without a thread.
+_AT_ONCE = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,7 @@ class _Zipping:
 
     async def add(self, member: Member) -> None:
         """Send a file."""
-        checksum = 0
-        async with aclosing(self._archive.read(member.pieces)) as chunks:
-            async for chunk in chunks:
-                checksum = zlib.crc32(chunk, checksum)
+        checksum = await self._checksum(member)
         name = member.name.encode()
         head = _head(member, name, checksum)
         await self._directory.write(
@@ -92,6 +93,16 @@ class _Zipping:
         await transmit(self._request, self._response, self._archive, pieces)
         self._position += len(head) + member.size
         self._count += 1
+
+    async def _checksum(self, member: Member) -> int:
+        checksum = 0
+        async with aclosing(self._archive.read(member.pieces)) as chunks:
+            async for chunk in chunks:
+                if len(chunk) < _AT_ONCE:
+                    checksum = zlib.crc32(chunk, checksum)
+                else:
+                    checksum = await asyncio.to_thread(zlib.crc32, chunk, checksum)
+        return checksum
 
     async def end(self) -> None:
         """Send the directory."""
