@@ -13,7 +13,8 @@ from aiohttp import web
 
 from gateway.catalogue import Resource
 from gateway.dicom.functional import whole
-from gateway.dicom.hierarchy import Attributes, Level
+from gateway.dicom.hierarchy import Attributes, Level, is_uid
+from gateway.errors import NotFound
 from gateway.orthanc.answers import flag, joined, reply, window
 from gateway.orthanc.tags import LONGEST_TEXT, Manner, named_tag, shown, text_of
 from gateway.web.context import gateway
@@ -210,8 +211,14 @@ async def resource_of(
     request: web.Request, orthanc_id: str, *, header: bool = False
 ) -> Resource:
     """The resource of an address; raises NotFound."""
-    catalogue = gateway(request).archive.catalogue
-    return await catalogue.resource(level_of(request), orthanc_id, header=header)
+    parts, level = gateway(request), level_of(request)
+    try:
+        return await parts.archive.catalogue.resource(level, orthanc_id, header=header)
+    except NotFound as error:
+        if not is_uid(orthanc_id):
+            raise
+        root = parts.settings.dicom_web.root
+        raise NotFound(f"{error}; the DICOMweb server is at {root}") from None
 
 
 # -- lists and objects -------------------------------------------------------------------

@@ -110,6 +110,6 @@ def _text(value: Any, vr: str) -> str:
         return orthanc_tag(str(value))
     if isinstance(value, float) and vr in ("FL", "FD"):
         return f"{value:.9g}" if vr == "FL" else f"{value:.17g}"
-    if isinstance(value, float):
-        return f"{value:.15g}"
+    if isinstance(value, float) and value < 0:
+        return f"{value:.15g}"  # a sign alone made it a float: most wrote no point
     return str(value)
