@@ -85,9 +85,9 @@ class _Zipping:
         """Send a file."""
         checksum = await self._checksum(member)
         name = member.name.encode()
-        head = _head(member, name, checksum)
+        head = head_of(member, name, checksum)
         await self._directory.write(
-            _directory_entry(member, name, checksum, self._position)
+            directory_entry(member, name, checksum, self._position)
         )
         pieces: list[Piece] = [head, *member.pieces]
         await transmit(self._request, self._response, self._archive, pieces)
@@ -110,7 +110,7 @@ class _Zipping:
         for start in range(0, directory.size, _STEP):
             chunk = await directory.work(partial(directory.read_at, start, _STEP))
             await self._response.write(chunk)
-        await self._response.write(_end(self._count, directory.size, self._position))
+        await self._response.write(end_of(self._count, directory.size, self._position))
 
 
 def _stamp(moment: datetime) -> tuple[int, int]:
@@ -120,7 +120,7 @@ def _stamp(moment: datetime) -> tuple[int, int]:
     return moment.hour << 11 | moment.minute << 5 | moment.second // 2, date
 
 
-def _head(member: Member, name: bytes, checksum: int) -> bytes:
+def head_of(member: Member, name: bytes, checksum: int) -> bytes:
     """What stands before a file; its sizes are always those of zip64."""
     extra = struct.pack("<HHQQ", 1, 16, member.size, member.size)
     time, date = _stamp(member.moment)
@@ -132,7 +132,8 @@ def _head(member: Member, name: bytes, checksum: int) -> bytes:
     return fixed + name + extra
 
 
-def _directory_entry(member: Member, name: bytes, checksum: int, at: int) -> bytes:
+def directory_entry(member: Member, name: bytes, checksum: int, at: int) -> bytes:
+    """The entry of a file in the directory; `at` is where its head begins."""
     extra = struct.pack("<HHQQQ", 1, 24, member.size, member.size, at)
     time, date = _stamp(member.moment)
     made_by = 3 << 8 | _VERSION  # Unix
@@ -144,7 +145,7 @@ def _directory_entry(member: Member, name: bytes, checksum: int, at: int) -> byt
     return fixed + name + extra
 
 
-def _end(count: int, size: int, at: int) -> bytes:
+def end_of(count: int, size: int, at: int) -> bytes:
     """The end: where the directory is, in both sizes."""
     end64 = struct.pack(
         "<IQHHIIQQQQ", _END64, 44, _VERSION, _VERSION, 0, 0, count, count, size, at
