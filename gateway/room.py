@@ -121,7 +121,7 @@ class Room:
         )
         if size > limits.storage_size:
             raise StorageFull("MaximumStorageSize is too small for this")
-        return held + size > limits.storage_size
+        return size > 0 and held + size > limits.storage_size
 
     async def _remove_some(self, entries: Sequence[Entry]) -> int:
         """Remove a part of the oldest patient; how many instances went."""

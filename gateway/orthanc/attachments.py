@@ -16,7 +16,7 @@ _DICOM, _NUMBER = "dicom", 1
 #: What can be asked of an attachment.
 _QUESTIONS = [
     *("compressed-data", "compressed-md5", "compressed-size", "data", "info"),
-    *("is-compressed", "md5", "size", "verify-md5"),
+    *("is-compressed", "md5", "size"),
 ]
 
 

@@ -252,6 +252,22 @@ async def test_nobody_goes_for_what_never_fits(start: Any) -> None:
     assert await get(client, "/patients") == [orthanc_id("1")]
 
 
+async def test_nobody_goes_for_what_is_here_already(start: Any) -> None:
+    client = await start()
+    await store(client, of("1", 700), of("2", 700))
+    client = await start(MaximumStorageSize=1)
+    response = await client.post("/instances", data=of("3", 16))
+    assert response.status == 200
+    assert await get(client, "/patients") == [orthanc_id("2"), orthanc_id("3")]
+    client = await start()
+    file = of("1", 700)
+    await store(client, file)
+    client = await start(MaximumStorageSize=1)
+    response = await client.post("/instances", data=file)
+    assert (await response.json())["Status"] == "AlreadyStored"
+    assert len(await get(client, "/patients")) == 3
+
+
 async def test_the_number_of_patients_is_a_bound(start: Any) -> None:
     client = await start(MaximumPatientCount=2)
     await store(client, of("1"), of("2"), of("3"), of("3"))
