@@ -78,6 +78,14 @@ class Commit:
                 ready.discard()
         return size
 
+    def patients(self) -> set[str]:
+        """Orthanc's identifiers of the patients of those that are not held yet."""
+        return {
+            ready.entry.orthanc_ids[0]
+            for ready, outcome in zip(self._group, self.outcomes, strict=True)
+            if outcome is None
+        }
+
     def write(self) -> None:
         """Write and flush the files of those that are not held yet."""
         for place, ready in enumerate(self._group):

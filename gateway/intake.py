@@ -8,8 +8,6 @@ answer, not an exception: it must not spoil the others of its request.
 
 import asyncio
 import logging
-import math
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from gateway.dicom.header import (
     read_header_of,
 )
 from gateway.dicom.walk import INLINE_BINARY_LIMIT
-from gateway.errors import GatewayError, StorageFull
+from gateway.errors import GatewayError
 from gateway.outcomes import (
     NO_LIMITS,
     Limits,
@@ -35,6 +33,7 @@ from gateway.outcomes import (
     refusal,
     refused,
 )
+from gateway.room import Room
 from gateway.storage.blobs import DiskBlobs, Incoming
 from gateway.storage.database import Database, Session
 from gateway.storage.entries import entry_of
@@ -51,11 +50,9 @@ SPOOL_CHUNK = 1024 * 1024
 #: Bytes of all unfinished instances held in memory by one process.
 SPOOL_MEMORY = 16 * 1024 * 1024
 
-#: For so many seconds the free space of the disk is believed to be about the same.
-_ROOM_SECONDS = 1.0
-
 #: How often replaced files are looked after (seconds).
 _LOOKS = 15.0
+
 
 #: Instances that share one flush and one transaction.
 COMMIT_LIMIT = 64
@@ -111,9 +108,8 @@ class Intake:
         self._index = index
         self._overwrite = overwrite is not Overwrite.NEVER
         self._reading = encodings, inline_binary
-        self._limits = limits
-        self._free, self._measured = 0, -math.inf  # free space, and when it was
         self._replaced = Replaced(blobs)
+        self.room = Room(database, blobs, index, limits, self._replaced)
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
         self._committing = Grouping(self._commit, COMMIT_LIMIT)
         self._stack = AsyncExitStack()
@@ -215,43 +211,6 @@ class Intake:
             return ready if held is None else held
         return ready
 
-    # -- is there room ---------------------------------------------------------------
-
-    async def check_room(self, size: int) -> None:
-        """Raise StorageFull if the disk cannot take that many more bytes.
-
-        What it said a moment ago is believed. The bound on what is held comes later,
-        for what is new alone: a request that is sent again must not fail by it.
-        """
-        free_space = self._limits.free_space
-        age = time.monotonic() - self._measured
-        is_known = age < _ROOM_SECONDS and self._free - size > 2 * free_space
-        if free_space and not is_known:
-            await asyncio.to_thread(self.check_disk, size)
-
-    def _check_room(self, session: Session, size: int) -> None:
-        limits = self._limits
-        if limits.storage_size:
-            held = self._index.size(session)
-            if held + size > limits.storage_size:
-                raise StorageFull("MaximumStorageSize is reached")
-        self.check_disk(size)
-
-    def check_disk(self, size: int) -> None:
-        """Raise StorageFull if so many bytes more would leave too little free space."""
-        if self._limits.free_space:
-            self._measure()
-            if self._free - size < self._limits.free_space and self._replaced.remove(
-                all_of_them=True
-            ):
-                self._measure()
-            if self._free - size < self._limits.free_space:
-                raise StorageFull("too little free space is left on the disk")
-
-    def _measure(self) -> None:
-        self._free = self.blobs.free_space(self._limits.index_folder)
-        self._measured = time.monotonic()
-
     # -- durable, indexed, in place --------------------------------------------------
 
     async def _commit(self, group: list[Ready]) -> list[Outcome]:
@@ -268,10 +227,11 @@ class Intake:
         def write(session: Session) -> None:
             size = commit.compare(session)
             if size:
-                self._check_room(session, size)
+                self.room.check_new(session, size, commit.patients())
             commit.write()
 
         try:
+            await self.room.make([ready.entry for ready in group])
             outcomes = await self._database.write_between(
                 write, commit.add, commit.finish
             )
@@ -340,7 +300,7 @@ class Receiver:
             self._intake.memory -= freed
 
     def _append(self, buffers: list[bytes | memoryview]) -> None:
-        self._intake.check_disk(sum(map(len, buffers)))
+        self._intake.room.check_disk(sum(map(len, buffers)))
         if self._incoming is None:
             self._incoming = self._intake.blobs.incoming()
         self._incoming.append(buffers)

@@ -22,15 +22,8 @@ from gateway.dicomweb import (
     wado_rs,
     wado_uri,
 )
-from gateway.orthanc import (
-    calls,
-    instances,
-    jobs,
-    monitoring,
-    servers,
-    system,
-    upload,
-)
+from gateway.orthanc import calls, jobs, monitoring, servers
+from gateway.orthanc import operations as orthanc
 from gateway.web.router import NOT_DESCRIBED, Handler, Operation
 
 _DICOM_JSON = "application/dicom+json"
@@ -97,12 +90,6 @@ _STORE = Operation(
     consumes=(_RELATED, "application/dicom"),
     produces=(_DICOM_JSON, _XML),
     statuses=(200, 202, 404, 408, 409, 413, 415, 507),
-)
-_UPLOAD = Operation(
-    "Store a DICOM file, or those in a zip",
-    consumes=("application/dicom", "application/zip"),
-    produces=(_JSON,),
-    statuses=(200, 404, 408, 409, 413, 415, 507),
 )
 _DESCRIBE = Operation(
     "What there is here",
@@ -185,13 +172,7 @@ OPERATIONS: dict[Handler, Operation] = {
     capabilities.info: Operation(
         "Where the DICOMweb server is", produces=(_JSON,), statuses=(200,)
     ),
-    system.system: Operation("What this is", produces=(_JSON,), statuses=(200,)),
-    system.statistics: Operation(
-        "How much is held", produces=(_JSON,), statuses=(200,)
-    ),
-    system.health: Operation(
-        "Whether it works", produces=(_JSON,), statuses=(200, 503)
-    ),
+    **orthanc.OPERATIONS,
     monitoring.metrics: Operation("Metrics for Prometheus", produces=(_TEXT,)),
     monitoring.live: Operation(
         "Whether the process is alive", produces=(_JSON,), statuses=(200,)
@@ -210,18 +191,6 @@ OPERATIONS: dict[Handler, Operation] = {
         produces=(_TEXT,),
         statuses=(200, 400),
     ),
-    instances.list_all: Operation(
-        "Orthanc's identifiers of all instances",
-        ("since", "limit"),
-        produces=(_JSON,),
-        statuses=(200,),
-    ),
-    instances.one: Operation("An instance and its parents", produces=(_JSON,)),
-    instances.file: Operation(
-        "An instance's DICOM file", produces=("application/dicom",), statuses=_RANGES
-    ),
-    instances.delete: Operation("Delete an instance", produces=(_JSON,)),
-    upload.upload: _UPLOAD,
     servers.list_all: Operation(
         "Names of the remote servers, or what is known of them",
         ("expand",),

@@ -63,9 +63,11 @@ Outcome = Stored | Refused
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to refuse for lack of room; 0 for no limit."""
+    """How much may be held; 0 for no limit."""
 
     storage_size: int = 0  # bytes of all instances
+    patients: int = 0  # how many there may be
+    recycle: bool = False  # the oldest give way to the newest; else these are refused
     free_space: int = 0  # bytes to leave free on the disk
     index_folder: Path | None = None  # whose disk has to keep as much free
 

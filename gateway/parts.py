@@ -60,7 +60,6 @@ def make_archive(settings: Settings, watch: Watch = ignored) -> WatchedArchive:
 
     `watch` is told what becomes of each instance that comes in.
     """
-    reject = settings.maximum_storage_mode == "Reject"
     return WatchedArchive(
         settings.storage_directory,
         settings.index_directory,
@@ -69,10 +68,13 @@ def make_archive(settings: Settings, watch: Watch = ignored) -> WatchedArchive:
         encodings=default_encodings(settings.default_encoding),
         inline_binary=settings.dicom_web.inline_binary_maximum_size,
         limits=Limits(
-            storage_size=settings.maximum_storage_size * _MEBIBYTE if reject else 0,
+            storage_size=settings.maximum_storage_size * _MEBIBYTE,
+            patients=settings.maximum_patient_count,
+            recycle=settings.maximum_storage_mode == "Recycle",
             free_space=settings.minimum_free_space_mb * _MEBIBYTE,
             index_folder=settings.index_directory,
         ),
+        stable_age=settings.stable_age,
     )
 
 

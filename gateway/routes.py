@@ -20,15 +20,8 @@ from gateway.dicomweb import (
     wado_uri,
 )
 from gateway.operations import operation_of
-from gateway.orthanc import (
-    calls,
-    instances,
-    jobs,
-    monitoring,
-    servers,
-    system,
-    upload,
-)
+from gateway.orthanc import calls, jobs, monitoring, servers
+from gateway.orthanc.routes import READ, WRITE
 from gateway.web.router import Handler, Route
 
 _STUDY = "studies/{study}"
@@ -78,13 +71,7 @@ _WRITE: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE", _INSTANCE, delete.delete),
 )
 
-_ORTHANC_READ = (
-    Route("GET", "/system", system.system),
-    Route("GET", "/statistics", system.statistics),
-    Route("GET", "/instances", instances.list_all),
-    Route("GET", "/instances/{orthanc_id}", instances.one),
-    Route("GET", "/instances/{orthanc_id}/file", instances.file),
-    Route("GET", "/health", system.health, open_to_all=True),
+_START = (
     Route("GET", "/openapi.json", capabilities.describe),
     Route("GET", "/", page.start),
     Route("GET", "/app/explorer.html", page.explorer),
@@ -100,11 +87,6 @@ _MONITORING = (
     Route("PUT", "/tools/log-level", monitoring.set_log_level),
     Route("GET", "/health/live", monitoring.live, open_to_all=True),
     Route("GET", "/health/ready", monitoring.ready, open_to_all=True),
-)
-
-_ORTHANC_WRITE = (
-    Route("POST", "/instances", upload.upload),
-    Route("DELETE", "/instances/{orthanc_id}", instances.delete),
 )
 
 _SERVER = "servers/{name}"
@@ -172,11 +154,12 @@ def routes(
 def _all(
     root: str | None, wado_root: str | None, *, read_only: bool
 ) -> Iterator[Route]:
-    yield from _ORTHANC_READ
+    yield from _START
+    yield from READ
     yield from _JOBS
     yield from _MONITORING
     if not read_only:
-        yield from _ORTHANC_WRITE
+        yield from WRITE
     if wado_root is not None:
         yield Route("GET", wado_root, wado_uri.retrieve)
     if root is not None:

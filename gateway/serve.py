@@ -25,10 +25,10 @@ from gateway.parts import PRIVATE, VERSION, make_archive, use_temporary_director
 from gateway.telemetry.counters import State
 from gateway.telemetry.logs import Volume, start_log
 from gateway.telemetry.notify import ServiceManager
-from gateway.web.context import GATEWAY
+from gateway.web.context import ENDING, GATEWAY, Ending
 from gateway.web.monitor import REQUESTS
 from gateway.web.tls import server_context
-from gateway.workers import STOP, Place, has_terminal, look_after
+from gateway.workers import AGAIN, RESTART, STOP, Place, has_terminal, look_after
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,20 @@ def serve(
 
     def work(sockets: Sequence[socket.socket], place: Place | None = None) -> int:
         tls = server_context(settings)
-        uvloop.run(_serve(settings, sockets, tls, announcement, oversight, place))
-        return 0
+        serving = _serve(settings, sockets, tls, announcement, oversight, place)
+        return AGAIN if uvloop.run(serving) else 0
 
     if count == 1:
-        return work(sockets)
-    # What cannot be used, a certificate or an archive, is told once, here.
-    server_context(settings)
-    asyncio.run(_try_archive(settings))
-    return look_after(sockets, oversight, work)
+        code = work(sockets)
+    else:
+        # What cannot be used, a certificate or an archive, is told once, here.
+        server_context(settings)
+        asyncio.run(_try_archive(settings))
+        code = look_after(sockets, oversight, work)
+    if code == AGAIN:
+        log.info("starting again")
+        os.execv(sys.executable, sys.orig_argv)
+    return code
 
 
 def _oversight(
@@ -140,16 +145,18 @@ async def _serve(
     announcement: _Announcement,
     oversight: Oversight,
     place: Place | None,
-) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in STOP:
-        loop.add_signal_handler(number, stop.set)
-    if place is not None:
-        loop.add_reader(place.parent, stop.set)
+) -> bool:
+    """Serve until told to stop; whether to start again."""
+    stop, again = asyncio.Event(), asyncio.Event()
+    _listen_to_signals(place, stop, again)
     monitor = make_monitor(settings, oversight.telemetry, place.number if place else 0)
     app = build(settings, monitor)
     requests = app[REQUESTS]
+    server = os.getpid() if place is None else os.getppid()
+    app[ENDING] = Ending(
+        stop=lambda: os.kill(server, signal.SIGTERM),
+        restart=lambda: os.kill(server, RESTART),
+    )
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -176,8 +183,27 @@ async def _serve(
             log.warning("some requests do not end and are broken off")
     finally:
         if place is not None:
-            loop.remove_reader(place.parent)
+            asyncio.get_running_loop().remove_reader(place.parent)
         await runner.cleanup()
+    return again.is_set()
+
+
+def _listen_to_signals(
+    place: Place | None, stop: asyncio.Event, again: asyncio.Event
+) -> None:
+    """Let the operating system say when to stop, and whether to start again then."""
+
+    def restart() -> None:
+        again.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in STOP:
+        loop.add_signal_handler(number, stop.set)
+    if place is None:  # else it is for the parent to say
+        loop.add_signal_handler(RESTART, restart)
+    else:
+        loop.add_reader(place.parent, stop.set)
 
 
 @asynccontextmanager

@@ -78,7 +78,7 @@ class WatchedArchive(Archive):
         if not os.access(self._blobs.lane, os.W_OK):
             return ["the folder of the files cannot be written"]
         try:
-            self._intake.check_disk(0)
+            self._intake.room.check_disk(0)
         except StorageFull:
             return ["too little room is left"]
         except OSError:

@@ -19,7 +19,14 @@ log = logging.getLogger(__name__)
 
 #: Signals that end the server.
 STOP = (signal.SIGINT, signal.SIGTERM)
-_HEARD = (*STOP, signal.SIGHUP, signal.SIGCHLD)
+
+#: Tells the server to end and to start again, with the configuration as it is then.
+RESTART = signal.SIGUSR2
+
+#: In the place of an exit code: start again.
+AGAIN = -1
+
+_HEARD = (*STOP, RESTART, signal.SIGHUP, signal.SIGCHLD)
 
 #: A worker that ends sooner than this many seconds after its start is not to be trusted.
 _SHORT_LIFE = 5.0
@@ -45,9 +52,13 @@ def has_terminal() -> bool:
 def look_after(
     sockets: Sequence[socket.socket], oversight: Oversight, work: Work
 ) -> int:
-    """Start the workers, start again those that fall, end them all when told to."""
+    """Start the workers, start again those that fall, end them all when told to.
+
+    The exit code, or AGAIN.
+    """
     workers = _Workers(sockets, oversight, work)
-    heard = set(STOP) | {signal.SIGCHLD}
+    code = 0
+    heard = {*STOP, RESTART, signal.SIGCHLD}
     if not has_terminal():
         heard.add(signal.SIGHUP)
     # Signals wait until they are asked for: none comes at the wrong moment.
@@ -57,7 +68,8 @@ def look_after(
             workers.start(number)
         while workers.running:
             told = _next_signal(heard, oversight.patience)
-            if told in STOP:
+            if told in (*STOP, RESTART):
+                code = AGAIN if told == RESTART else 0
                 workers.stop()
             elif told == signal.SIGHUP:
                 oversight.read_again()
@@ -65,7 +77,7 @@ def look_after(
             oversight.look()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, heard)
-    return 0
+    return code
 
 
 def _next_signal(heard: set[signal.Signals], patience: float | None) -> int:
@@ -126,16 +138,17 @@ class _Workers:
                 time.sleep(1.0)
             self.start(worker.number)
 
-    def _be_worker(self, number: int) -> NoReturn:
+    def _be_worker(self, place: int) -> NoReturn:
         """Serve with listening sockets of its own on the same addresses."""
         code = 1
         try:
             os.close(self._alive)
-            # Who looks after us reads it again for all.
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            # Who looks after us reads it again for all, and starts all again.
+            for number in (signal.SIGHUP, RESTART):
+                signal.signal(number, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
             sockets = [bound_socket(*one, shared=True) for one in self._addresses]
-            code = self._work(sockets, Place(number, self._life))
+            code = self._work(sockets, Place(place, self._life))
         except BadConfiguration as error:
             log.error("the worker cannot go on: %s", error)
         except Exception:

@@ -55,18 +55,18 @@ def dicom_file(**attributes: Any) -> bytes:
 
 def image(rows: int = 16, columns: int = 16, **attributes: Any) -> bytes:
     """A small DICOM file with pixel data of 16 bits."""
-    return dicom_file(
-        Rows=rows,
-        Columns=columns,
-        BitsAllocated=16,
-        BitsStored=12,
-        HighBit=11,
-        PixelRepresentation=0,
-        SamplesPerPixel=1,
-        PhotometricInterpretation="MONOCHROME2",
-        PixelData=bytes(range(256)) * (2 * rows * columns // 256),
-        **attributes,
-    )
+    usual = {
+        "Rows": rows,
+        "Columns": columns,
+        "BitsAllocated": 16,
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 0,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "PixelData": bytes(range(256)) * (2 * rows * columns // 256),
+    }
+    return dicom_file(**{**usual, **attributes})
 
 
 def multipart(*parts: bytes, boundary: str = "BOUNDARY") -> bytes:

@@ -102,10 +102,10 @@ TABLE = (
         "MaximumStorageMode",
         Choice(("Recycle", "Reject")),
         "Recycle",
-        NOW,  # only "Reject"; "Recycle" gets a warning of its own
+        NOW,
         "what happens when there is no room left",
     ),
-    Option("MaximumPatientCount", Whole(), 0, LATER, "how many patients are kept"),
+    Option("MaximumPatientCount", Whole(), 0, NOW, "how many patients are kept"),
     _ours(
         "MinimumFreeSpaceMB", Whole(), 256, NOW, "free disk space that is left alone"
     ),
@@ -120,7 +120,7 @@ TABLE = (
         "what happens to an instance that is here already",
     ),
     Option("ReadOnly", Flag(), False, NOW, "nothing is stored, changed or deleted"),
-    Option("StableAge", Whole(1), 60, LATER, "quiet seconds that make a study stable"),
+    Option("StableAge", Whole(1), 60, NOW, "quiet seconds that make a study stable"),
     # What is read out of the files
     Option(
         "DefaultEncoding", _ENCODINGS, "Latin1", NOW, "character set if none is named"

@@ -304,11 +304,6 @@ def _without_effect(given: Mapping[str, _Entry]) -> Iterator[str]:
 
 def _doubts(settings: Settings) -> Iterator[str]:
     """Warnings about what is allowed, but probably not wanted."""
-    if settings.maximum_storage_size and settings.maximum_storage_mode == "Recycle":
-        yield (
-            '"MaximumStorageSize" is set, but "MaximumStorageMode" is "Recycle", which '
-            'has no effect yet: the size is not limited; "Reject" limits it'
-        )
     if settings.remote_access_allowed and not settings.authentication_enabled:
         yield "other machines can read and write everything without a password"
     if settings.remote_access_allowed and _LOCAL.match(settings.dicom_web.host):

@@ -107,6 +107,11 @@ def may_be_deflated(buffer: Buffer) -> bool:
     return any(uid.encode() in start for uid in DEFLATED)
 
 
+def meta_of(buffer: Buffer) -> Attributes:
+    """The file meta information of a file, of which the beginning is enough."""
+    return _meta(buffer, len(buffer))[0]
+
+
 def data_set_start(buffer: Buffer) -> int:
     """Where the data set of a file begins, of which the beginning is enough."""
     return _meta(buffer, len(buffer))[1]

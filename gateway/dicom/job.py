@@ -76,6 +76,17 @@ def _performed(job: Job, layout: PixelLayout) -> bytes:
         return render(next(frames), job.options, job.kind)
 
 
+def frames_of(job: Job) -> Iterator[Frame]:
+    """The frames of a job, each read and decoded when its turn comes."""
+    layout = job.source.layout
+    if layout is None or not job.numbers:
+        raise NotFound("there is no frame to be shown")
+    check_size(layout)
+    with opened(job.source) as (_, read):
+        attributes = complete(job.attributes, read, job.places, layout.transfer_syntax)
+        yield from _decoded(job, layout, attributes, read)
+
+
 def _decoded(
     job: Job, layout: PixelLayout, of_frames: Sequence[Attributes], read: ReadAt
 ) -> Iterator[Frame]:

@@ -7,6 +7,8 @@ its study has.
 
 from datetime import UTC, datetime
 
+from gateway.dicom.hierarchy import Level
+from gateway.storage.changes import News, note, stir
 from gateway.storage.database import Session
 from gateway.storage.entries import (
     SERIES_COLUMNS,
@@ -81,12 +83,14 @@ class Additions:
         self._added: dict[tuple[int, int, int], int] = {}
         self._recount: set[int] = set()
         self._size = 0
+        self._news: list[News] = []
 
     def add(self, entry: Entry, blob: str) -> None:
         """Add an instance with its blob, and the parents that it lacks."""
+        new: list[News] = []
         parents = self._series.get(entry.orthanc_ids[2])
         if parents is None:
-            parents = self._parents(entry)
+            parents = self._parents(entry, new)
             self._series[entry.orthanc_ids[2]] = parents
         number = self._session.insert(
             _ADD_INSTANCE,
@@ -106,43 +110,50 @@ class Additions:
         self._session.insert(_ADD_HEADER, (number, entry.header, entry.bulk))
         self._added[parents] = self._added.get(parents, 0) + 1
         self._size += entry.size
+        self._news.append(("NewInstance", Level.INSTANCE, number))
+        self._news += reversed(new)
 
-    def _parents(self, entry: Entry) -> tuple[int, int, int]:
+    def _parents(self, entry: Entry, new: list[News]) -> tuple[int, int, int]:
+        """The ids of series, study and patient; those that are made are added to `new`."""
         session = self._session
         row = session.first(FIND["patients"], (entry.orthanc_ids[0],))
-        patient = (
-            row[0]
-            if row
-            else session.insert(
-                _ADD_PATIENT,
-                (
-                    entry.orthanc_ids[0],
-                    entry.uids.patient_id,
-                    patient_attributes(entry.attributes),
-                    self._second,
-                ),
-            )
-        )
+        patient = row[0] if row else self._add_patient(entry, new)
         row = session.first(FIND["studies"], (entry.orthanc_ids[1],))
-        study = (
-            row[0]
-            if row
-            else session.insert(
-                _ADD_STUDY,
-                (
-                    patient,
-                    entry.orthanc_ids[1],
-                    entry.uids.study,
-                    self._second,
-                    *study_values(entry.attributes),
-                ),
-            )
-        )
+        study = row[0] if row else self._add_study(entry, patient, new)
         row = session.first(FIND["series"], (entry.orthanc_ids[2],))
-        if row:
-            return row[0], study, patient
+        series = row[0] if row else self._add_series(entry, study, new)
+        return series, study, patient
+
+    def _add_patient(self, entry: Entry, new: list[News]) -> int:
+        patient = self._session.insert(
+            _ADD_PATIENT,
+            (
+                entry.orthanc_ids[0],
+                entry.uids.patient_id,
+                patient_attributes(entry.attributes),
+                self._second,
+            ),
+        )
+        new.append(("NewPatient", Level.PATIENT, patient))
+        return patient
+
+    def _add_study(self, entry: Entry, patient: int, new: list[News]) -> int:
+        study = self._session.insert(
+            _ADD_STUDY,
+            (
+                patient,
+                entry.orthanc_ids[1],
+                entry.uids.study,
+                self._second,
+                *study_values(entry.attributes),
+            ),
+        )
+        new.append(("NewStudy", Level.STUDY, study))
+        return study
+
+    def _add_series(self, entry: Entry, study: int, new: list[News]) -> int:
         self._recount.add(study)
-        series = session.insert(
+        series = self._session.insert(
             _ADD_SERIES,
             (
                 study,
@@ -152,7 +163,8 @@ class Additions:
                 *series_values(entry.attributes),
             ),
         )
-        return series, study, patient
+        new.append(("NewSeries", Level.SERIES, series))
+        return series
 
     def renew(self, entry: Entry) -> None:
         """Let a replaced instance's corrections show at its parents, too."""
@@ -179,6 +191,17 @@ class Additions:
         session.execute(TOTAL, (sum(self._added.values()), self._size))
         for study in self._recount:
             session.execute(RECOUNT_STUDY, (study,))
+        note(session, self._news, self._second)
+        stir(session, self._touched())
         self._added.clear()
         self._recount.clear()
+        self._news.clear()
         self._size = 0
+
+    def _touched(self) -> set[tuple[Level, int]]:
+        levels = (Level.SERIES, Level.STUDY, Level.PATIENT)
+        return {
+            pair
+            for parents in self._added
+            for pair in zip(levels, parents, strict=True)
+        }

@@ -19,6 +19,7 @@ from gateway.storage.additions import (
     Additions,
     now,
 )
+from gateway.storage.changes import forget
 from gateway.storage.database import Row, Session
 from gateway.storage.entries import Entry
 
@@ -64,7 +65,7 @@ class Totals:
     size: int  # bytes
 
 
-#: What an Instance is made of, and where it comes from.
+#: The columns of an Instance, and the tables that they are in.
 COLUMNS = (
     "i.id, i.orthanc_id, s.uid, e.uid, i.uid, i.sop_class, i.transfer_syntax,"
     " i.blob, i.size, i.stored"
@@ -174,13 +175,21 @@ class Index:
         session.execute(COUNT_SERIES, (-1, moment, series))
         session.execute(COUNT_STUDY, (-1, moment, study))
         session.execute(TOTAL, (-1, -size))
+        forget(session, Level.INSTANCE, instance)
         if session.execute(_REMOVE_SERIES, (series,)):
-            if session.execute(_REMOVE_STUDY, (study,)):
-                session.execute(_REMOVE_PATIENT, (patient,))
-            else:
-                session.execute(RECOUNT_STUDY, (study,))
+            forget(session, Level.SERIES, series)
+            self._remove_parents(session, study, patient)
         session.execute(_DISCARD, (blob,))
         return str(blob)
+
+    def _remove_parents(self, session: Session, study: int, patient: int) -> None:
+        """Remove what a series that is gone left empty above it."""
+        if not session.execute(_REMOVE_STUDY, (study,)):
+            session.execute(RECOUNT_STUDY, (study,))
+            return
+        forget(session, Level.STUDY, study)
+        if session.execute(_REMOVE_PATIENT, (patient,)):
+            forget(session, Level.PATIENT, patient)
 
     def garbage(self, session: Session) -> list[str]:
         """Blobs whose files are to be removed."""

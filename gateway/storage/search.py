@@ -9,7 +9,7 @@ instance below. Study and series attributes come with their children as PS3.18 t
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,15 +113,33 @@ def find(session: Session, query: Query) -> Iterator[Found]:
     return search.matches()
 
 
+def matching(
+    session: Session, query: Query, more: Sequence[Condition], order: str
+) -> Iterator[Row]:
+    """The rows of the matches that meet more conditions, in another order if named.
+
+    They begin with the id of the study, at 6 and 10 are those of series and instance.
+    """
+    return _Search(session, query, more, order).rows()
+
+
 def remaining(session: Session, query: Query) -> Remaining:
     """How many matches the limit of the query cut off, counted for a moment only."""
     return _Search(session, query).remaining()
 
 
 class _Search:
-    def __init__(self, session: Session, query: Query) -> None:
+    def __init__(
+        self,
+        session: Session,
+        query: Query,
+        more: Sequence[Condition] = (),
+        order: str = "",
+    ) -> None:
         self._session = session
         self._query = query
+        self._more = more
+        self._order = order
         self._conditions: dict[Level, list[Condition]] = {level: [] for level in Level}
         self._unsaid: list[Filter] = []
         for filter_ in query.filters:
@@ -140,6 +158,9 @@ class _Search:
             self._unsaid.append(filter_)
 
     def matches(self) -> Iterator[Found]:
+        return map(self._found, self.rows())
+
+    def rows(self) -> Iterator[Row]:
         query = self._query
         sql, parameters = self._statement()
         stop = None if query.limit is None else query.offset + query.limit
@@ -148,13 +169,10 @@ class _Search:
         if not self._unsaid:
             limit = -1 if query.limit is None else query.limit
             sql += " LIMIT ? OFFSET ?"
-            rows = self._session.iterate(sql, [*parameters, limit, query.offset])
-            return (self._found(row) for row in rows)
+            return self._session.iterate(sql, [*parameters, limit, query.offset])
         rows = self._session.iterate(sql, parameters)
         passing = filter(self._checks(), rows)
-        return (
-            self._found(row) for row in itertools.islice(passing, query.offset, stop)
-        )
+        return itertools.islice(passing, query.offset, stop)
 
     def remaining(self) -> Remaining:
         start = self._query.offset + (self._query.limit or 0)
@@ -186,7 +204,7 @@ class _Search:
 
     def _statement(self) -> tuple[str, list[Any]]:
         level = self._query.level
-        said = [Condition("1")]
+        said = [Condition("1"), *self._more]
         for column, uid in zip(("s.uid", "e.uid"), self._query.within, strict=False):
             said.append(Condition(f"{column} = ?", [uid]))
         for own in Level:
@@ -198,7 +216,7 @@ class _Search:
         where = " AND ".join(condition.sql for condition in said)
         # Pages follow the order of arrival, so that what comes in meanwhile comes last.
         paged = self._query.limit is not None or self._query.offset
-        order = _ORDER[level, 0 if paged else len(self._query.within)]
+        order = self._order or _ORDER[level, 0 if paged else len(self._query.within)]
         parameters = [p for condition in said for p in condition.parameters]
         return f"{_SELECT[level]} WHERE {where} ORDER BY {order}", parameters
 

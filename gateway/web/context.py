@@ -1,7 +1,7 @@
 """What every handler gets: the parts of the gateway, and what a request says of itself."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -43,7 +43,16 @@ class Gateway:
     version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the whole server is told to end, all its processes."""
+
+    stop: Callable[[], None]
+    restart: Callable[[], None]  # with the configuration as it is then
+
+
 GATEWAY = web.AppKey("gateway", Gateway)
+ENDING = web.AppKey("ending", Ending)  # only where there is a server to be ended
 
 #: In a request: the public address that what is held stands under, if it is another.
 ROOT = web.RequestKey("root", str)

@@ -10,8 +10,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
+from aiohttp import web
+
 from gateway.archive import Archive, Instance, Piece, Spool
 from gateway.storage.threads import in_thread
+from gateway.web.replies import streaming
+from gateway.web.transmission import transmit
 from gateway.wire import zip_format
 from gateway.wire.zip_format import Member
 
@@ -33,6 +37,33 @@ def entry_of(instance: Instance, name: str, content: Piece | None = None) -> Ent
     size = len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
     stored = datetime.strptime(instance.stored, "%Y%m%dT%H%M%S.%f")
     return Entry(Member(name, size, stored), [piece])
+
+
+async def send_zip(
+    request: web.Request,
+    archive: Archive,
+    name: str,
+    entries: AsyncGenerator[Entry, None],
+) -> web.StreamResponse:
+    """Answer with a zip of this name; the first file is found before the answer begins."""
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "application/zip",
+            "Content-Disposition": f'attachment; filename="{name}"',
+        }
+    )
+    first = await anext(entries, None)
+
+    async def all_of_them() -> AsyncGenerator[Entry, None]:
+        if first is not None:
+            yield first
+            async for entry in entries:
+                yield entry
+
+    async with streaming(request, response) as wanted, aclosing(all_of_them()) as files:
+        if wanted:
+            await transmit(request, response, archive, zipped(archive, files))
+    return response
 
 
 async def zipped(
@@ -82,14 +113,15 @@ class _Zip:
     async def _file(
         self, archive: Archive, entry: Entry
     ) -> AsyncGenerator[bytes | memoryview, None]:
-        member, checksum = entry.member, 0
-        offset = self._position
-        yield self._counted(zip_format.before(member))
+        member, offset = entry.member, self._position
+        checksum = 0
         async with aclosing(archive.read(entry.content)) as chunks:
             async for chunk in chunks:
                 checksum = await _checksum(chunk, checksum)
+        yield self._counted(zip_format.before(member, checksum))
+        async with aclosing(archive.read(entry.content)) as chunks:
+            async for chunk in chunks:
                 yield self._counted(chunk)
-        yield self._counted(zip_format.after(member, checksum))
         await self._directory.write(zip_format.listed(member, checksum, offset))
         self._count += 1
 

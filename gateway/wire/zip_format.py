@@ -1,8 +1,9 @@
 """What stands around the files in a zip that is written as it goes (APPNOTE 4.3).
 
-Files are stored as they are: DICOM files that could be made smaller are so already. Their
-checksum follows them, because nobody has read them before; what is long or far in has the
-fields of Zip64. The length of a zip follows from the names and sizes alone.
+Files are stored as they are: DICOM files that could be made smaller are so already. Size
+and checksum stand before each, so that readers understand it that do not wait for the
+end; what is long or far in has the fields of Zip64. The length of a zip follows from the
+names and sizes alone.
 """
 
 import struct
@@ -10,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-#: Names in UTF-8, and the checksum after the file.
-_FLAGS = 0x0808
+#: Names in UTF-8.
+_FLAGS = 0x0800
 _STORED = 0
 _OLD, _ZIP64 = 20, 45  # versions that a reader needs
 _MADE_BY = 3 << 8 | _ZIP64  # as on Unix
@@ -36,24 +37,18 @@ class Member:
         return self.size >= _MAX_32
 
 
-def before(member: Member) -> bytes:
+def before(member: Member, checksum: int) -> bytes:
     """What stands before a file: its local header."""
     extra = b""
-    sizes = 0
+    size = member.size
     if member.is_large:
-        extra = struct.pack("<HHQQ", _ZIP64_FIELD, 16, 0, 0)
-        sizes = _MAX_32
+        extra = struct.pack("<HHQQ", _ZIP64_FIELD, 16, size, size)
+        size = _MAX_32
     name = member.name.encode()
     fields = (_needed(member.is_large), _FLAGS, _STORED, *_when(member.modified))
     head = struct.pack("<IHHHHH", 0x04034B50, *fields)
     lengths = (len(name), len(extra))
-    return head + struct.pack("<IIIHH", 0, sizes, sizes, *lengths) + name + extra
-
-
-def after(member: Member, checksum: int) -> bytes:
-    """What stands behind a file: its data descriptor."""
-    form = "<IIQQ" if member.is_large else "<IIII"
-    return struct.pack(form, 0x08074B50, checksum, member.size, member.size)
+    return head + struct.pack("<IIIHH", checksum, size, size, *lengths) + name + extra
 
 
 def listed(member: Member, checksum: int, offset: int) -> bytes:
@@ -99,7 +94,7 @@ def length(members: Iterable[Member]) -> int:
     for member in members:
         count += 1
         directory += len(listed(member, 0, offset))
-        offset += len(before(member)) + member.size + len(after(member, 0))
+        offset += len(before(member, 0)) + member.size
     return offset + directory + len(ending(count, offset, directory))
 
 

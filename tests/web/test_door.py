@@ -331,9 +331,10 @@ async def test_strange_requests_get_an_answer_and_do_no_harm(
 
 async def test_a_client_that_forgets_the_root_is_told_where_it_is(start: Any) -> None:
     client = await start(DicomWeb={"Root": "/here/"})
-    response = await client.get("/studies")
-    assert response.status == 404
-    assert "/here/" in (await response.json())["Details"]
+    for path in ("/studies/1.2.3", "/studies/1.2.3/series/1.2.4", "/series/1.2/tags"):
+        response = await client.get(path)
+        assert response.status == 404
+        assert "/here/" in (await response.json())["Details"]
     assert (await client.get("/here/studies")).status == 200
 
 

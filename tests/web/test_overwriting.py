@@ -93,6 +93,6 @@ async def test_replaced_files_make_room_where_there_is_none(
         lambda *_: 0 if len(names(tmp_path)) > 1 else 1 << 40,
     )
     for rows in (16, 32, 64):
-        monkeypatch.setattr("gateway.intake._ROOM_SECONDS", 0.0)
+        monkeypatch.setattr("gateway.room._ROOM_SECONDS", 0.0)
         await store(client, image(rows, 16, SOPInstanceUID="1.2.3.9"))
     assert len(await asyncio.to_thread(names, tmp_path)) <= 2

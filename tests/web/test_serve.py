@@ -76,10 +76,10 @@ def test_it_tells_where_it_is_serves_and_ends_with_code_zero(
 
 
 def test_an_interrupt_ends_it_too(tmp_path: Path) -> None:
-    settings(tmp_path, {"StableAge": 7, "HttpPrt": 1})
+    settings(tmp_path, {"StorageCompression": True, "HttpPrt": 1})
     with announced(tmp_path) as server:
         # What was odd in the configuration was said at the start.
-        assert "StableAge" in server.said()
+        assert "StorageCompression" in server.said()
         assert "HttpPort" in server.said()
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(10) == 0

@@ -945,9 +945,12 @@ async def test_a_length_for_which_there_is_no_room_is_turned_down_unread(
     assert json.loads(answer.body)["OrthancStatus"] == 19
 
 
-async def test_without_reject_the_size_is_not_a_bound(start: Any) -> None:
+async def test_without_reject_the_oldest_patient_gives_way(start: Any) -> None:
     client = await start(MaximumStorageSize=1)
-    await store(client, image(1024, 1024))
+    await store(client, image(512, 600))
+    other = {"PatientID": "P2", "StudyInstanceUID": "1.7", "SeriesInstanceUID": "1.7.1"}
+    await store(client, image(512, 600, **other))
+    assert values(await find(client, "studies"), "00100020") == ["P2"]
 
 
 async def test_a_disk_that_must_stay_free_is_left_alone(

@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestClient
 
 from gateway.dicom.hierarchy import orthanc_id
 from gateway.errors import BadConfiguration
-from gateway.orthanc import instances
+from gateway.orthanc import answers
 from gateway.parts import use_temporary_directory
 from tests.clients import store
 from tests.connection import connected, head
@@ -457,7 +457,7 @@ async def test_nothing_held_is_an_empty_list(client: Any) -> None:
 async def test_a_long_list_is_streamed_whole(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instances, "_PAGE", 2)
+    monkeypatch.setattr(answers, "WHOLE", 50)
     for held in range(1, 6):
         await store(client, dicom_file())
         response = await client.get("/instances")

@@ -417,10 +417,12 @@ def test_options_that_are_set_without_effect_are_named_in_one_warning(
     )
 
 
-def test_a_limit_that_recycles_gets_a_warning(configure: Configure) -> None:
-    assert "not limited" in configure(MaximumStorageSize=5).warnings[0]
-    loaded = configure(MaximumStorageSize=5, MaximumStorageMode="Reject")
-    assert loaded.warnings == ()
+def test_limits_are_obeyed_without_a_word(configure: Configure) -> None:
+    for mode in ("Recycle", "Reject"):
+        loaded = configure(
+            MaximumStorageSize=5, MaximumPatientCount=2, MaximumStorageMode=mode
+        )
+        assert loaded.warnings == ()
 
 
 def test_open_doors_and_doors_without_a_key_get_a_warning(configure: Configure) -> None:

@@ -60,6 +60,10 @@ async def test_a_new_database_is_made_whole(database: SqliteDatabase) -> None:
         "versions",
         "jobs",
         "job_items",
+        "changes",
+        "unstable",
+        "labels",
+        "metadata",
     }
     assert await tables(database) == made | {"schema_version"}
 

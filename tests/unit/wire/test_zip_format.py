@@ -25,7 +25,7 @@ def written(files: dict[str, bytes], moment: datetime = MOMENT) -> bytes:
         member = Member(name, len(data), moment)
         checksum = zlib.crc32(data)
         listed += zip_format.listed(member, checksum, len(out))
-        out += zip_format.before(member) + data + zip_format.after(member, checksum)
+        out += zip_format.before(member, checksum) + data
     end = zip_format.ending(len(files), len(out), len(listed))
     return bytes(out + listed + end)
 
@@ -66,12 +66,10 @@ def test_what_is_beyond_four_gibibytes(tmp_path: Path) -> None:
     large, small = Member("large", 5 * GIBIBYTE, MOMENT), Member("small", 4, MOMENT)
     path = tmp_path / "sparse.zip"
     with path.open("wb") as file:
-        file.write(zip_format.before(large))
+        file.write(zip_format.before(large, 0))
         file.seek(large.size, io.SEEK_CUR)
-        file.write(zip_format.after(large, 0))
         place = file.tell()
-        file.write(zip_format.before(small) + b"here")
-        file.write(zip_format.after(small, zlib.crc32(b"here")))
+        file.write(zip_format.before(small, zlib.crc32(b"here")) + b"here")
         start = file.tell()
         file.write(zip_format.listed(large, 0, 0))
         file.write(zip_format.listed(small, zlib.crc32(b"here"), place))

@@ -1,0 +1,217 @@
+"""What is held and what is known of it: the half of the archive that only looks.
+
+Searches, addresses, headers, counts. Everything here leaves the index and the files as
+they are.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import orjson
+
+from gateway.dicom.hierarchy import Attributes, Level
+from gateway.dicom.pixels import PixelLayout, layout_of
+from gateway.dicom.query import Query
+from gateway.errors import NotFound
+from gateway.storage.blobs import DiskBlobs
+from gateway.storage.database import Session, SqliteDatabase
+from gateway.storage.entries import inflate
+from gateway.storage.index import Index, Instance, Totals
+from gateway.storage.metadata import AS_KEPT, Manner, texts
+from gateway.storage.search import Found, Remaining, find, remaining
+
+T = TypeVar("T")
+
+
+class Contents:
+    """What the index and the files of an archive hold."""
+
+    def __init__(
+        self, database: SqliteDatabase, blobs: DiskBlobs, index: Index
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._index = index
+
+    # -- finding ---------------------------------------------------------------------
+
+    def find(
+        self, query: Query, present: Callable[[Found], T]
+    ) -> AsyncGenerator[list[T], None]:
+        """The matches of a query, each as `present` makes it, in lists.
+
+        `present` runs in a thread.
+        """
+        return self._database.stream(lambda session: map(present, find(session, query)))
+
+    async def remaining(self, query: Query) -> Remaining:
+        """How many matches the limit of a query cuts off."""
+        return await self._database.read(lambda session: remaining(session, query))
+
+    async def instances(
+        self, level: Level, *uids: str
+    ) -> AsyncGenerator[list[Instance], None]:
+        """The instances of a study, series, or the one; raises NotFound if none."""
+        any_found = False
+        async with aclosing(
+            self._database.stream(
+                lambda session: self._index.instances(session, level, uids)
+            )
+        ) as groups:
+            async for group in groups:
+                any_found = True
+                yield group
+        if not any_found:
+            raise nothing_at(level, uids)
+
+    async def instance(self, study: str, series: str, uid: str) -> Instance:
+        """One instance by its address; raises NotFound."""
+        async with aclosing(
+            self.instances(Level.INSTANCE, study, series, uid)
+        ) as groups:
+            async for group in groups:
+                return group[0]
+        raise nothing_at(Level.INSTANCE, (study, series, uid))
+
+    async def by_uid(self, uid: str) -> list[Instance]:
+        """The instances with this SOP Instance UID, in whatever studies they are."""
+        return await self._database.read(
+            lambda session: self._index.by_uid(session, uid)
+        )
+
+    async def by_orthanc_id(self, orthanc_id: str) -> Instance:
+        """One instance by Orthanc's identifier; raises NotFound."""
+        found = await self._database.read(
+            lambda session: self._index.by_orthanc_id(session, orthanc_id)
+        )
+        if found is None:
+            raise NotFound(f"no instance has the identifier {orthanc_id}")
+        return found
+
+    async def headers(
+        self,
+        level: Level,
+        *uids: str,
+        present: Callable[[str, str, str, bytes], T],
+        manner: Manner = AS_KEPT,
+    ) -> AsyncGenerator[list[T], None]:
+        """Header JSON of a study, series or instance; raises NotFound if there is none.
+
+        `present` gets study, series and instance UID and the JSON, in a thread.
+        """
+
+        def work(session: Session) -> Iterator[T]:
+            for text in texts(session, self._blobs, level, uids, manner):
+                yield present(*text)
+
+        any_found = False
+        async with aclosing(self._database.stream(work)) as groups:
+            async for group in groups:
+                any_found = True
+                yield group
+        if not any_found:
+            raise nothing_at(level, uids)
+
+    async def header(
+        self, instance: Instance, examine: Callable[[bytes, dict[str, Any]], T]
+    ) -> T:
+        """What `examine` finds in an instance's header; it runs in a thread.
+
+        It gets the header as JSON, and where the values lie that the file keeps. Raises
+        NotFound when the instance is gone.
+        """
+
+        def work(session: Session) -> T:
+            row = self._index.header(session, instance.id)
+            if row is None:
+                raise nothing_at(Level.INSTANCE, (instance.uid,))
+            return examine(inflate(row[0]), orjson.loads(row[1]) if row[1] else {})
+
+        return await self._database.read(work)
+
+    async def images(self, instance: Instance) -> tuple[Attributes, PixelLayout | None]:
+        """The header of an instance and the layout of its pixels, if it has any."""
+
+        def work(session: Session) -> tuple[Attributes, PixelLayout | None]:
+            row = self._index.header(session, instance.id)
+            if row is None:
+                raise nothing_at(Level.INSTANCE, (instance.uid,))
+            attributes = orjson.loads(inflate(row[0]))
+            places = orjson.loads(row[1]) if row[1] else {}
+            return attributes, layout_of(attributes, instance.transfer_syntax, places)
+
+        return await self._database.read(work)
+
+    async def present(self, instances: list[Instance]) -> list[Instance]:
+        """Those of the instances whose files are there."""
+
+        def work() -> list[Instance]:
+            return [one for one in instances if self._blobs.is_there(one.blob)]
+
+        return await asyncio.to_thread(work)
+
+    async def look(
+        self, instance: Instance, examine: Callable[[Callable[[int, int], bytes]], T]
+    ) -> T:
+        """What `examine` finds in an instance's file; it runs in a thread.
+
+        It gets a function that reads so many bytes from an offset on.
+        """
+
+        def work() -> T:
+            descriptor = self._blobs.open(instance.blob)
+            try:
+                return examine(lambda offset, size: os.pread(descriptor, size, offset))
+            finally:
+                os.close(descriptor)
+
+        return await asyncio.to_thread(work)
+
+    async def parent_series(self, instance: Instance) -> str:
+        """Orthanc's identifier of the series of an instance."""
+        return (await self.parents(instance))[0][1]
+
+    async def parents(self, instance: Instance) -> list[tuple[str, str]]:
+        """Kind and Orthanc's identifier of series, study and patient; NotFound if gone."""
+        found = await self._database.read(
+            lambda session: self._index.parents(session, instance.id)
+        )
+        if found is None:
+            raise NotFound(f"no instance has the identifier {instance.orthanc_id}")
+        return list(zip(("Series", "Study", "Patient"), found, strict=True))
+
+    async def exists(self, kind: str, orthanc_id: str) -> bool:
+        """Whether Orthanc's identifier names a Series, Study or Patient."""
+        return await self._database.read(
+            lambda session: self._index.exists(session, kind, orthanc_id)
+        )
+
+    async def orthanc_ids(self, since: int, limit: int) -> list[str]:
+        """Orthanc's identifiers of instances, oldest first."""
+        return await self._database.read(
+            lambda session: list(self._index.orthanc_ids(session, limit, since))
+        )
+
+    async def transfer_syntaxes(self, level: Level, *uids: str) -> frozenset[str]:
+        """The transfer syntaxes in which the instances under an address are held."""
+        return await self._database.read(
+            lambda session: self._index.transfer_syntaxes(session, level, uids)
+        )
+
+    async def state(self, level: Level | None = None, *uids: str) -> tuple[object, ...]:
+        """What differs whenever what is held under an address does; without one, all."""
+        return await self._database.read(
+            lambda session: self._index.state(session, level, uids)
+        )
+
+    async def totals(self) -> Totals:
+        """How much is held."""
+        return await self._database.read(self._index.totals)
+
+
+def nothing_at(level: Level, uids: Sequence[str]) -> NotFound:
+    """The error of an address under which nothing is held."""
+    return NotFound(f"no {level.name.lower()} {'/'.join(uids)} is held here")
