@@ -8,6 +8,7 @@ from gateway.dicomweb import (
     capabilities,
     delete,
     frames,
+    manual,
     metadata,
     page,
     qido,
@@ -72,6 +73,8 @@ _ORTHANC_READ = (
     Route("GET", "/app/explorer.html", page.explorer),
     Route("GET", "/app/settings.json", page.settings),
     Route("GET", "/app/{path...}", page.file),
+    Route("GET", "/docs", manual.start),
+    Route("GET", "/docs/{path...}", manual.file),
     Route("OPTIONS", "/", capabilities.describe),
 )
 

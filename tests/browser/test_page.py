@@ -105,6 +105,10 @@ class Person:
 
     def shows(self, name: str) -> None:
         """Leave a picture of what is seen; nothing may stick out to the right."""
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('.picture img')].every("
+            "image => image.complete || image.getBoundingClientRect().top > innerHeight)"
+        )
         self.page.wait_for_timeout(100)
         wide = self.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= self.page.viewport_size["width"], name
@@ -300,6 +304,7 @@ SCREENS = {
     "setup": "#/servers",
     "working": "#/jobs",
     "status": "#/status",
+    "api": "#/api",
 }
 
 
@@ -339,6 +344,21 @@ def test_everybody_can_use_it(
     if kept and size == DESK and scheme == "light":
         for picture in tmp_path.glob("*.png"):
             shutil.copy(picture, kept)
+
+
+def test_what_may_be_asked_is_filtered(person: Person) -> None:
+    page = person.page
+    person.go("#/status")
+    page.get_by_role("link", name="What may be asked").click()
+    page.get_by_label("Filter").fill("get metadata json")
+    page.get_by_text("3 operations").wait_for()
+    page.get_by_text("Retrieve metadata").first.click()
+    page.get_by_role("region", name="Parameters of GET").first.wait_for()
+    person.reads("application/dicom+json")
+    person.reads("Not Acceptable")
+    page.get_by_label("Filter").fill("nothing like this")
+    page.get_by_text("0 operations").wait_for()
+    assert not page.locator(".api").count()
 
 
 def test_the_keyboard_is_enough(person: Person) -> None:
