@@ -26,6 +26,7 @@ pygments_style = "friendly"
 
 html_theme = "alabaster"
 html_title = "dicomweb-gateway"
+html_favicon = "../gateway/ui/icon.svg"
 html_static_path = ["_static"]
 html_theme_options = {
     "description": "The manual",

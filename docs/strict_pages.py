@@ -4,6 +4,9 @@ Sphinx and its themes write some into the pages themselves: the widths of column
 look of the index, the line that shows the search box to those who have scripts. The
 gateway's Content-Security-Policy forbids them, and a browser would report each. All of
 them can be done without.
+
+Readers of screens need some words more than Sphinx writes: the level of a heading that is
+none to HTML, and a way for the keyboard into what scrolls.
 """
 
 import re
@@ -13,12 +16,16 @@ from typing import Any
 from sphinx.application import Sphinx
 
 _STYLE = re.compile(r'(<[a-z][^<>]*?) style="[^"]*"')
+_HEADING = re.compile(r'role="heading"(?! aria-level)')
+_SCROLLS = re.compile(r'<(pre|table class="[^"]*docutils[^"]*")>')
 _SCRIPT = re.compile(r"<script>.*?</script>", re.DOTALL)
 
 
 def strict(page: str) -> str:
     """The page without them."""
-    return _SCRIPT.sub("", _STYLE.sub(r"\1", page))
+    page = _SCRIPT.sub("", _STYLE.sub(r"\1", page))
+    page = _HEADING.sub('role="heading" aria-level="2"', page)
+    return _SCROLLS.sub(r'<\1 tabindex="0">', page)
 
 
 def _finish(app: Sphinx, error: Exception | None) -> None:
