@@ -1,7 +1,8 @@
 """The page for people in Chromium: each thing that it is for, done as a person does it.
 
 Screenshots of every screen are left in the test's folder, for a desk and a telephone,
-light and dark; ``GATEWAY_SCREENSHOTS`` names a folder to copy those for the manual to.
+light and dark; ``GATEWAY_SCREENSHOTS`` names a folder to copy those for the manual to,
+which has its own in ``docs/pictures``.
 """
 
 import io
@@ -115,12 +116,20 @@ class Person:
         self.page.screenshot(path=self._shots / f"{name}.png")
 
 
+def keep(folder: Path) -> None:
+    """Copy the pictures in the folder for the manual, if somebody wants them."""
+    kept = os.environ.get("GATEWAY_SCREENSHOTS")
+    for picture in folder.glob("*.png") if kept else ():
+        shutil.copy(picture, str(kept))
+
+
 @pytest.fixture
 def person(browser: Any, near: Running, tmp_path: Path) -> Iterator[Person]:
     context = browser.new_context(viewport=seen_on(DESK))
     context.set_default_timeout(SECONDS * 1000)
     found = Person(context.new_page(), near, tmp_path)
     yield found
+    keep(tmp_path)
     found.page.screenshot(path=tmp_path / "at-the-end.png")
     context.close()
     assert not found.faults, found.faults
@@ -340,10 +349,8 @@ def test_everybody_can_use_it(
         assert not person.faults, person.faults
         person.page.close()
     context.close()
-    kept = os.environ.get("GATEWAY_SCREENSHOTS")
-    if kept and size == DESK and scheme == "light":
-        for picture in tmp_path.glob("*.png"):
-            shutil.copy(picture, kept)
+    if size == DESK and scheme == "light":
+        keep(tmp_path)
 
 
 def test_what_may_be_asked_is_filtered(person: Person) -> None:

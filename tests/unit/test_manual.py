@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from docutils.core import publish_string
 
 from gateway.config.options import OPTIONS
 from gateway.routes import routes
@@ -189,6 +190,13 @@ def test_symptoms_are_in_the_words_of_the_program() -> None:
         if piece.strip() not in _sentences()
     ]
     assert not unsaid
+
+
+def test_readme_can_be_shown_by_itself() -> None:
+    for name in ("README.rst", "CHANGES.rst"):
+        text = (CHECKOUT / name).read_text("utf-8")
+        strict = {"report_level": 2, "halt_level": 2}
+        publish_string(text, writer="html5", settings_overrides=strict)
 
 
 def test_readme_has_what_a_newcomer_needs() -> None:
