@@ -183,8 +183,9 @@ def test_a_folder_travels_there_and_back(
     assert link.get_attribute("href") == f"/ohif/viewer?StudyInstanceUIDs={CT_STUDY}"
     person.press("Attributes")
     page.get_by_label("Search in tags, names and values").fill("patientname")
-    person.reads("Phantom^Clara")
-    assert page.locator("dialog tbody tr").count() == 1
+    rows = page.locator("dialog tbody tr")
+    until(lambda: rows.count() == 1, "the attributes are not filtered")
+    assert "Phantom^Clara" in rows.inner_text()
     person.press("Close")
 
     page.get_by_role("link", name="View Series 1").click()
