@@ -219,7 +219,7 @@ function Tools({ state, set, grey, keys, many, facts }) {
       >Preset
       <select onChange=${choose}>
         <option value="">as in the file</option>
-        ${Object.keys(presets).map((name) => html`<option>${name}</option>`)}
+        ${Object.keys(presets).map((name) => html`<option value=${name}>${name}</option>`)}
       </select></label
     >`}
   </div>`;
