@@ -59,6 +59,7 @@ def test_it_can_be_read_and_searched(
     browser: Any, root: str, tmp_path: Path, scheme: str
 ) -> None:
     axe = (npm.unpacked(*AXE) / "axe.min.js").read_text("utf-8")
+    phone = {"width": 380, "height": 780}
     page = browser.new_page(color_scheme=scheme)
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -81,6 +82,9 @@ def test_it_can_be_read_and_searched(
     for name in READ[scheme]:
         page.goto(f"{root}/docs/{name}.html")
         page.screenshot(path=tmp_path / f"{name}.png")
+        page.set_viewport_size(phone)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= phone["width"], name
         page.evaluate(axe)
         found = page.evaluate("axe.run()")
         bad += [
