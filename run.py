@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 NEEDED = (3, 11)
@@ -32,8 +33,11 @@ LOG = VENV / "setup.log"
 LOCK = VENV / ".lock"
 CONSTRAINTS = HERE / "conf" / "constraints.txt"
 WATCHED = (HERE / "setup.cfg", HERE / "pyproject.toml", CONSTRAINTS)
-SERVE_EXTRAS = ("codecs",)
-TEST_EXTRAS = ("codecs", "lint", "test")
+DOCS = HERE / "docs"
+MANUAL = VENV / "share" / "doc" / NAME / "html"
+MADE_INTO_PAGES = ("docs/**/*", "conf/gateway.json", "README.rst", "CHANGES.rst")
+SERVE_EXTRAS = ("codecs", "docs")
+TEST_EXTRAS = ("codecs", "docs", "lint", "test")
 
 
 class SetupError(Exception):
@@ -104,22 +108,35 @@ def read_stamp() -> dict | None:  # type: ignore[type-arg]
         made = {name: stamp[name] for name in wanted([])}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    right = {**wanted([]), "content": made["content"], "extras": made["extras"]}
+    changing = {name: made[name] for name in ("content", "manual", "extras")}
+    right = {**wanted([]), **changing}
     return made if made == right and PYTHON.exists() else None
 
 
 def wanted(extras: list[str]) -> dict[str, str | list[str]]:
     """Return the stamp of a ``.venv`` that is right for the files as they are now."""
-    content = hashlib.sha256()
-    for file in WATCHED:
-        content.update(file.read_bytes() if file.exists() else b"")
-        content.update(b"\0")
     return {
         "python": "{}.{}".format(*sys.version_info),
         "folder": str(HERE),
-        "content": content.hexdigest(),
+        "content": digest(WATCHED),
+        "manual": digest(pages()),
         "extras": sorted(extras),
     }
+
+
+def pages() -> list[Path]:
+    """Return the files that the manual is made of."""
+    found = (file for pattern in MADE_INTO_PAGES for file in HERE.glob(pattern))
+    return sorted(file for file in found if file.is_file() and file.suffix != ".pyc")
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Return a digest of what is in the files."""
+    content = hashlib.sha256()
+    for file in files:
+        content.update(file.read_bytes() if file.exists() else b"")
+        content.update(b"\0")
+    return content.hexdigest()
 
 
 def is_installed(extras: tuple[str, ...]) -> bool:
@@ -212,21 +229,52 @@ def install(extras: tuple[str, ...]) -> None:
         make_venv()
     else:
         say("Renewing .venv: what it should hold has changed.")
+    if is_to_fetch(extras, before):
+        try:
+            fetch(extras)
+        except SetupError:
+            if kept:
+                STAMP.write_text(kept)
+            raise
+    build_manual()
+    unfinished = STAMP.with_suffix(".new")
+    unfinished.write_text(json.dumps(wanted(list(extras)), indent=2) + "\n")
+    unfinished.replace(STAMP)
+    say(f"  done in {time.monotonic() - began:.0f} s")
+
+
+def is_to_fetch(
+    extras: tuple[str, ...],
+    before: dict | None,  # type: ignore[type-arg]
+) -> bool:
+    """Say whether packages may be missing, and not only pages of the manual be old."""
+    if before is None:
+        return True
+    return before["content"] != digest(WATCHED) or not set(extras) <= {
+        *before["extras"]
+    }
+
+
+def fetch(extras: tuple[str, ...]) -> None:
+    """Install the package and what it needs."""
     say(
         "  fetching packages"
         + (", with those for the tests" if "test" in extras else "")
     )
     target = str(HERE) + ("[{}]".format(",".join(extras)) if extras else "")
+    pip("install", "--constraint", str(CONSTRAINTS), "--editable", target)
+
+
+def build_manual() -> None:
+    """Make the pages that are served at /docs/; without them the gateway works too."""
+    if not (DOCS / "conf.py").exists():
+        return
+    say("  putting the manual together")
+    kept = str(VENV / "manual")  # what makes the next time quick
     try:
-        pip("install", "--constraint", str(CONSTRAINTS), "--editable", target)
+        run([str(PYTHON), "-m", "sphinx", "-q", "-d", kept, str(DOCS), str(MANUAL)])
     except SetupError:
-        if kept:
-            STAMP.write_text(kept)
-        raise
-    unfinished = STAMP.with_suffix(".new")
-    unfinished.write_text(json.dumps(wanted(list(extras)), indent=2) + "\n")
-    unfinished.replace(STAMP)
-    say(f"  done in {time.monotonic() - began:.0f} s")
+        say(f"  that failed, {LOG} says why: it goes on without the manual")
 
 
 def make_venv() -> None:

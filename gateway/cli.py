@@ -116,9 +116,9 @@ def test(arguments: Sequence[str]) -> int:
         return refuse(
             "test needs a checkout of the source: in one, run python3 run.py test"
         )
-    if any(find_spec(name) is None for name in ("pytest", "ruff", "mypy")):
+    if any(find_spec(name) is None for name in ("pytest", "ruff", "mypy", "sphinx")):
         return refuse(
-            "test needs what pip install -e '.[test,lint]' brings;"
+            "test needs what pip install -e '.[docs,lint,test]' brings;"
             " python3 run.py test sets it up by itself"
         )
     checks = CHECKS

@@ -12,6 +12,7 @@ from gateway.dicomweb import (
     delete,
     frame_types,
     frames,
+    manual,
     metadata,
     page,
     pixel_resources,
@@ -163,6 +164,14 @@ OPERATIONS: dict[Handler, Operation] = {
     page.file: Operation(
         "A file of the page",
         produces=("text/javascript", "text/css", "image/svg+xml", "text/plain"),
+        statuses=_CONDITIONAL,
+    ),
+    manual.start: Operation(
+        "The manual", produces=("text/html",), statuses=(200, 304, 307, 404)
+    ),
+    manual.file: Operation(
+        "A page of the manual, or a file that it needs",
+        produces=("text/html", "text/css", "text/javascript", "image/png"),
         statuses=_CONDITIONAL,
     ),
     page.explorer: Operation("Leads to the page", statuses=(307,)),

@@ -9,6 +9,7 @@ from gateway.dicomweb import (
     capabilities,
     delete,
     frames,
+    manual,
     metadata,
     page,
     pixel_resources,
@@ -77,6 +78,8 @@ _START = (
     Route("GET", "/app/explorer.html", page.explorer),
     Route("GET", "/app/settings.json", page.settings),
     Route("GET", "/app/{path...}", page.file),
+    Route("GET", "/docs", manual.start),
+    Route("GET", "/docs/{path...}", manual.file),
     Route("OPTIONS", "/", capabilities.describe),
 )
 

@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from blockbuster import blockbuster_ctx
 
 from gateway.app import build
+from tests import manual
 from tests.settings import settings
 
 Start = Callable[..., Any]
@@ -21,6 +22,13 @@ def no_blocking() -> Iterator[None]:
     """A call that blocks the event loop fails the test that made it."""
     with blockbuster_ctx("gateway"):
         yield
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the built manual."""
+    own = tmp_path_factory.getbasetemp()
+    return manual.built(own.parent if own.name.startswith("popen-") else own)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 // The frame around the screens: where the address leads, and what is always there.
 
 import { html, render, useEffect, useState } from "./vendor/preact.js";
+import { Api } from "./api.js";
 import { Archive } from "./archive.js";
 import { Fault } from "./parts.js";
 import { Jobs } from "./jobs.js";
@@ -26,6 +27,7 @@ const SCREENS = [
   [/^\/servers$/, Servers, []],
   [/^\/jobs$/, Jobs, []],
   [/^\/status$/, Status, []],
+  [/^\/api$/, Api, []],
 ];
 
 const PLACES = [
@@ -33,7 +35,7 @@ const PLACES = [
   ["Upload", "#/upload", /^\/upload/],
   ["Remote servers", "#/remote", /^\/(remote|servers)/],
   ["Jobs", "#/jobs", /^\/jobs/],
-  ["Status", "#/status", /^\/status/],
+  ["Status", "#/status", /^\/(status|api)/],
 ];
 
 function whereTo() {

@@ -59,7 +59,7 @@ export function Status() {
         ["This page", location.origin],
       ])}
       <p class="row small">
-        <a href="${rest}openapi.json">OpenAPI</a> <a href="${rest}docs/">Manual</a> <a href="${rest}metrics">Metrics</a>
+        <a href="#/api">What may be asked (OpenAPI)</a> <a href="${rest}docs/">Manual</a> <a href="${rest}metrics">Metrics</a>
       </p>
     </section>
   `;

@@ -169,8 +169,8 @@ function Progress({ files }) {
     <h2 id="upload-progress">Progress</h2>
     <progress aria-label="All files" value=${gone} max=${total || 1}></progress>
     <p role="status">
-      ${count(number("stored"), "file", "files")} of ${count(files.length, "file", "files")} stored (${bytes(gone)} of
-      ${bytes(total)})${bad ? html`, <span class="bad">${bad} not</span>` : ""}
+      ${count(number("stored"), "file", "files")} of ${count(files.length, "file", "files")} stored
+      (${`${bytes(gone)} of ${bytes(total)}`})${bad ? html`, <span class="bad">${bad} not</span>` : ""}
     </p>
     ${files.length > SHOWN && html`<p class="small quiet">The list below shows ${SHOWN} of them, what was refused first.</p>`}
     <table class="cards">

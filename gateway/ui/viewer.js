@@ -183,8 +183,7 @@ function Stack({ frames, from, study, series, first }) {
     <div class="stage">
       <canvas ref=${canvas} tabindex="0" role="img" aria-label="Picture ${place}. Arrow keys move through the stack." onKeyDown=${pressed} ...${drag}></canvas>
       <div class="corner">
-        ${place}${now.frame ? ` (frame ${now.frame})` : ""}${shown ? ` · window ${Math.round(shown[0])} / ${Math.round(shown[1])}` : ""} ·
-        ${Math.round(state.zoom * 100)} %
+        ${place}${now.frame ? ` (frame ${now.frame})` : ""}${shown ? ` · window ${Math.round(shown[0])} / ${Math.round(shown[1])}` : ""}${" · "}${Math.round(state.zoom * 100)} %
       </div>
       ${message && html`<div class="message" role="status">${message}</div>`}
     </div>
@@ -220,7 +219,7 @@ function Tools({ state, set, grey, keys, many, facts }) {
       >Preset
       <select onChange=${choose}>
         <option value="">as in the file</option>
-        ${Object.keys(presets).map((name) => html`<option>${name}</option>`)}
+        ${Object.keys(presets).map((name) => html`<option value=${name}>${name}</option>`)}
       </select></label
     >`}
   </div>`;

@@ -1,7 +1,8 @@
 """The page for people in Chromium: each thing that it is for, done as a person does it.
 
 Screenshots of every screen are left in the test's folder, for a desk and a telephone,
-light and dark; ``GATEWAY_SCREENSHOTS`` names a folder to copy those for the manual to.
+light and dark; ``GATEWAY_SCREENSHOTS`` names a folder to copy those for the manual to,
+which has its own in ``docs/pictures``.
 """
 
 import io
@@ -105,10 +106,21 @@ class Person:
 
     def shows(self, name: str) -> None:
         """Leave a picture of what is seen; nothing may stick out to the right."""
+        self.page.wait_for_function(
+            "[...document.querySelectorAll('.picture img')].every("
+            "image => image.complete || image.getBoundingClientRect().top > innerHeight)"
+        )
         self.page.wait_for_timeout(100)
         wide = self.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= self.page.viewport_size["width"], name
         self.page.screenshot(path=self._shots / f"{name}.png")
+
+
+def keep(folder: Path) -> None:
+    """Copy the pictures in the folder for the manual, if somebody wants them."""
+    kept = os.environ.get("GATEWAY_SCREENSHOTS")
+    for picture in folder.glob("*.png") if kept else ():
+        shutil.copy(picture, str(kept))
 
 
 @pytest.fixture
@@ -117,6 +129,7 @@ def person(browser: Any, near: Running, tmp_path: Path) -> Iterator[Person]:
     context.set_default_timeout(SECONDS * 1000)
     found = Person(context.new_page(), near, tmp_path)
     yield found
+    keep(tmp_path)
     found.page.screenshot(path=tmp_path / "at-the-end.png")
     context.close()
     assert not found.faults, found.faults
@@ -170,8 +183,9 @@ def test_a_folder_travels_there_and_back(
     assert link.get_attribute("href") == f"/ohif/viewer?StudyInstanceUIDs={CT_STUDY}"
     person.press("Attributes")
     page.get_by_label("Search in tags, names and values").fill("patientname")
-    person.reads("Phantom^Clara")
-    assert page.locator("dialog tbody tr").count() == 1
+    rows = page.locator("dialog tbody tr")
+    until(lambda: rows.count() == 1, "the attributes are not filtered")
+    assert "Phantom^Clara" in rows.inner_text()
     person.press("Close")
 
     page.get_by_role("link", name="View Series 1").click()
@@ -300,6 +314,7 @@ SCREENS = {
     "setup": "#/servers",
     "working": "#/jobs",
     "status": "#/status",
+    "api": "#/api",
 }
 
 
@@ -335,10 +350,23 @@ def test_everybody_can_use_it(
         assert not person.faults, person.faults
         person.page.close()
     context.close()
-    kept = os.environ.get("GATEWAY_SCREENSHOTS")
-    if kept and size == DESK and scheme == "light":
-        for picture in tmp_path.glob("*.png"):
-            shutil.copy(picture, kept)
+    if size == DESK and scheme == "light":
+        keep(tmp_path)
+
+
+def test_what_may_be_asked_is_filtered(person: Person) -> None:
+    page = person.page
+    person.go("#/status")
+    page.get_by_role("link", name="What may be asked").click()
+    page.get_by_label("Filter").fill("get metadata json")
+    page.get_by_text("3 operations").wait_for()
+    page.get_by_text("Retrieve metadata").first.click()
+    page.get_by_role("region", name="Parameters of GET").first.wait_for()
+    person.reads("application/dicom+json")
+    person.reads("Not Acceptable")
+    page.get_by_label("Filter").fill("nothing like this")
+    page.get_by_text("0 operations").wait_for()
+    assert not page.locator(".api").count()
 
 
 def test_the_keyboard_is_enough(person: Person) -> None:

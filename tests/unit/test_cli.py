@@ -200,7 +200,7 @@ class TestTest:
     ) -> None:
         monkeypatch.setattr(cli, "find_spec", lambda name: None)
         assert cli.main(["test"]) == 2
-        assert "[test,lint]" in capsys.readouterr().err
+        assert "[docs,lint,test]" in capsys.readouterr().err
         assert not called
 
 

@@ -41,6 +41,13 @@ def load(checkout: Path) -> ModuleType:
     return module
 
 
+def put_manual(run: ModuleType) -> None:
+    """Give the checkout something to build."""
+    (run.HERE / "docs").mkdir()
+    for name in ("conf.py", "index.rst"):
+        (run.HERE / "docs" / name).write_text(name)
+
+
 class Steps:
     """Stands in for the steps of a set-up: venv makes a Python, pip nothing."""
 
@@ -181,7 +188,7 @@ class TestSetUp:
         run.environment(())
         steps.commands.clear()
         run.environment(run.TEST_EXTRAS)
-        assert steps.commands[-1][-1] == f"{run.HERE}[codecs,lint,test]"
+        assert steps.commands[-1][-1] == f"{run.HERE}[codecs,docs,lint,test]"
         assert steps.kinds == ["pip"]
 
     def test_serving_after_tests_installs_nothing(
@@ -198,7 +205,7 @@ class TestSetUp:
         run.environment(run.TEST_EXTRAS)
         (run.HERE / "setup.cfg").write_text("[metadata]\n")
         run.environment(())
-        assert steps.commands[-1][-1].endswith("[codecs,lint,test]")
+        assert steps.commands[-1][-1].endswith("[codecs,docs,lint,test]")
         assert run.is_ready(run.TEST_EXTRAS)
 
     def test_a_half_made_environment_is_made_anew(
@@ -256,6 +263,62 @@ class TestSetUp:
         monkeypatch.setattr(sys, "version_info", (3, 99, 0, "final", 0))
         run.environment(())
         assert steps.kinds == ["venv", "pip"]
+
+    def test_the_manual_is_built_into_the_environment(
+        self, run: ModuleType, steps: Steps
+    ) -> None:
+        put_manual(run)
+        run.environment(())
+        assert steps.commands[-1] == [
+            *(str(run.PYTHON), "-m", "sphinx", "-q", "-d", str(run.VENV / "manual")),
+            str(run.HERE / "docs"),
+            str(run.VENV / "share" / "doc" / "dicomweb-gateway" / "html"),
+        ]
+        assert steps.kinds == ["venv", "pip", "sphinx"]
+
+    def test_a_changed_page_is_built_and_nothing_is_fetched(
+        self, run: ModuleType, steps: Steps
+    ) -> None:
+        put_manual(run)
+        run.environment(())
+        steps.commands.clear()
+        (run.HERE / "docs" / "index.rst").write_text("other")
+        run.environment(())
+        assert steps.kinds == ["sphinx"]
+        run.environment(())
+        assert steps.kinds == []
+        run.environment(run.TEST_EXTRAS)
+        assert steps.kinds == ["pip", "sphinx"]
+
+    def test_what_the_build_leaves_beside_the_pages_changes_nothing(
+        self, run: ModuleType, steps: Steps
+    ) -> None:
+        put_manual(run)
+        run.environment(())
+        steps.commands.clear()
+        cache = run.HERE / "docs" / "__pycache__"
+        cache.mkdir()
+        (cache / "conf.cpython-311.pyc").write_bytes(b"made")
+        run.environment(())
+        assert steps.kinds == []
+
+    def test_a_manual_that_cannot_be_built_stops_nothing(
+        self,
+        run: ModuleType,
+        steps: Steps,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        put_manual(run)
+
+        def take(command: list[str]) -> None:
+            steps.failing = "sphinx" in command
+            steps(command)
+
+        monkeypatch.setattr(run, "run", take)
+        assert run.environment(()) == str(run.PYTHON)
+        assert "goes on without the manual" in capsys.readouterr().err
+        assert run.is_ready(())
 
     def test_a_moved_checkout_needs_another_environment(
         self, run: ModuleType, steps: Steps
@@ -436,9 +499,9 @@ class TestStart:
         self, run: ModuleType, steps: Steps, started: list[list[str]]
     ) -> None:
         run.main(["import", "test"])
-        assert steps.commands[-1][-1] == f"{run.HERE}[codecs]"
+        assert steps.commands[-1][-1] == f"{run.HERE}[codecs,docs]"
         run.main(["test", "-x"])
-        assert steps.commands[-1][-1] == f"{run.HERE}[codecs,lint,test]"
+        assert steps.commands[-1][-1] == f"{run.HERE}[codecs,docs,lint,test]"
 
     @pytest.mark.parametrize("words", [["--help"], ["serve", "-h"]])
     def test_help_needs_no_environment(
