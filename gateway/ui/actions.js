@@ -3,7 +3,7 @@
 import { html, useState } from "./vendor/preact.js";
 import { TAG, attributes, count, date, personName, text } from "./dicom.js";
 import { Busy, Confirm, Dialog, Fault, Field, useAnswer } from "./parts.js";
-import { ask, here, identifiers, json, send, servers, source, studyPath } from "./place.js";
+import { allowed, ask, here, identifiers, json, send, servers, source, studyPath } from "./place.js";
 
 // -- sentences that name what something is about -------------------------------------------
 
@@ -37,6 +37,7 @@ export function Actions({ what, server, known, short, gone }) {
   const close = () => setOpen("");
   const path = studyPath(what.study, what.series, what.instance);
   const write = !known.readOnly;
+  const remote = useAnswer(() => (server ? allowed(server) : Promise.resolve([])), [server]);
   const button = (name, label, danger) =>
     html`<button class=${danger ? "danger" : ""} onClick=${() => setOpen(name)}>${label}</button>`;
   return html`<div class="row">
@@ -44,7 +45,7 @@ export function Actions({ what, server, known, short, gone }) {
     ${!short && html`<${Downloads} ...${{ what, server, path }} />`}
     ${server ? write && button("retrieve", "Retrieve") : servers && button("send", "Send")}
     ${!short && button("attributes", "Attributes")}
-    ${(server ? known.deletes?.includes(server) : write) && button("delete", "Delete", true)}
+    ${(server ? remote.value?.includes("delete") : write) && button("delete", "Delete", true)}
     ${open === "send" && html`<${Send} ...${{ what, close }} />`}
     ${open === "retrieve" && html`<${Retrieve} ...${{ what, server, close }} />`}
     ${open === "attributes" && html`<${Attributes} ...${{ path, server, close, title: what.about }} />`}

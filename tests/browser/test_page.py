@@ -358,7 +358,7 @@ def test_what_may_be_asked_is_filtered(person: Person) -> None:
     page = person.page
     person.go("#/status")
     page.get_by_role("link", name="What may be asked").click()
-    page.get_by_label("Filter").fill("get metadata json")
+    page.get_by_label("Filter").fill("retrieve metadata")
     page.get_by_text("3 operations").wait_for()
     page.get_by_text("Retrieve metadata").first.click()
     page.get_by_role("region", name="Parameters of GET").first.wait_for()
