@@ -9,7 +9,7 @@ import { allowed, ask, here, identifiers, json, send, servers, source, studyPath
 
 export function describeStudy(study) {
   const facts = [
-    `study ${text(study, TAG.studyDescription) || text(study, TAG.study)}`,
+    `study “${text(study, TAG.studyDescription) || text(study, TAG.study)}”`,
     `of ${personName(study) || "a patient without name"}`,
     text(study, TAG.patient) && `(ID ${text(study, TAG.patient)})`,
     date(study, TAG.studyDate) && `of ${date(study, TAG.studyDate)}`,

@@ -1,7 +1,7 @@
 // The jobs, as they go on.
 
 import { html, useState } from "./vendor/preact.js";
-import { bytes, seconds } from "./dicom.js";
+import { bytes, count, seconds } from "./dicom.js";
 import { Busy, Confirm, Fault, Heading, useAnswer, useEvery } from "./parts.js";
 import { json, rest, send } from "./place.js";
 
@@ -74,19 +74,29 @@ function Job({ job, known, again }) {
 
 function facts(job) {
   const content = job.Content || {};
-  const done = content.InstancesCount ? `${content.InstancesSent ?? content.ReceivedInstancesCount ?? 0} of ${content.InstancesCount} instances` : "";
-  const received = !done && content.ReceivedInstancesCount ? `${content.ReceivedInstancesCount} instances` : "";
-  const speed = job.State === "Running" && Number(content.BytesPerSecond) ? `${bytes(content.BytesPerSecond)}/s` : "";
-  const left = job.State === "Running" && Number.isFinite(content.ExpectedSeconds) ? `${seconds(content.ExpectedSeconds)} left` : "";
+  const running = job.State === "Running";
+  const moved = content.SentSize ?? content.NetworkUsage;
+  const size = moved && `${bytes(moved)}${content.TotalSize ? ` of ${bytes(content.TotalSize)}` : ""}`;
+  const left = content.ExpectedSeconds ?? job.ExpectedSeconds;
+  const held = Number(content.AlreadyHeldInstancesCount);
   return [
     `${job.Progress} %`,
-    done || received,
-    content.NetworkUsageMB && `${content.NetworkUsageMB} MB`,
-    speed,
-    left,
+    moves(content),
+    held && `${count(held, "instance was", "instances were")} here already`,
+    size,
+    running && content.Speed && `${bytes(content.Speed)}/s`,
+    running && left !== undefined && `${seconds(left)} left`,
     `ran ${seconds(Number(job.EffectiveRuntime) || 0)}`,
     `submitted ${when(job.CreationTime)}`,
   ].filter(Boolean);
+}
+
+function moves(content) {
+  if (content.SentInstancesCount !== undefined) {
+    return `${content.SentInstancesCount} of ${count(content.InstancesCount, "instance", "instances")} sent`;
+  }
+  const received = content.ReceivedInstancesCount;
+  return received && `${count(received, "instance", "instances")} received`;
 }
 
 function when(stamp) {

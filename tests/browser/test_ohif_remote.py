@@ -5,8 +5,8 @@ it is handed must lead there again. Anything that it asks of the remote itself f
 test.
 """
 
-import json
 import io
+import json
 import shutil
 import time
 from collections.abc import Iterator
