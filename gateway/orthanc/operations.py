@@ -79,6 +79,7 @@ OPERATIONS: dict[Handler, Operation] = {
     resources.one: _json("What is known of a resource", *_VIEW),
     resources.children: _json("What is below a resource", "expand", *_VIEW),
     resources.parent: _json("What a resource belongs to", *_VIEW),
+    resources.refresh: _json("See to it that metadata are as the files are"),
     resources.statistics: _json("How much is below a resource"),
     resources.delete: _json("Delete a resource and what is below it"),
     descriptions.tags: _json("All attributes of an instance", *_MANNER),

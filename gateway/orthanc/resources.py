@@ -299,6 +299,15 @@ async def statistics(request: web.Request, orthanc_id: str) -> web.StreamRespons
     return reply(told)
 
 
+async def refresh(request: web.Request, orthanc_id: str) -> web.StreamResponse:
+    """See to it that metadata are as the files are: POST .../update-dicomweb-cache.
+
+    They are made when a file is stored and change with it: there is nothing to do.
+    """
+    await resource_of(request, orthanc_id)
+    return reply({})
+
+
 # -- deleting ----------------------------------------------------------------------------
 
 

@@ -143,6 +143,8 @@ def _read_of_levels() -> Iterator[Route]:
 
 def _write() -> Iterator[Route]:
     yield Route("POST", "/instances", upload.upload)
+    path = "/studies/{orthanc_id}/update-dicomweb-cache"
+    yield Route("POST", path, resources.refresh)
     for level in _LEVELS:
         one = f"/{level}/{{orthanc_id}}"
         yield Route("DELETE", one, resources.delete)

@@ -219,3 +219,12 @@ async def test_text_that_is_too_long_is_said_to_be_so(client: Any) -> None:
     assert (await get(client, path))["0020,4000"]["Value"] == "x" * 300
     found = await get(client, f"{stored['Path']}/simplified-tags")
     assert found["ImageComments"] is None
+
+
+async def test_metadata_need_no_refreshing(client: Any) -> None:
+    await store(client, dicom_file(PatientID="P1", StudyInstanceUID="1.2.3.1"))
+    response = await client.post(f"/studies/{STUDY}/update-dicomweb-cache")
+    assert response.status == 200
+    assert await response.json() == {}
+    response = await client.post(f"/studies/{PATIENT}/update-dicomweb-cache")
+    assert response.status == 404

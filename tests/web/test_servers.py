@@ -181,3 +181,12 @@ async def test_a_gateway_that_is_read_only_fetches_nothing(start):
     for call in ("retrieve", "wado"):
         response = await client.post(f"{SERVERS}/a/{call}", data=b"{}")
         assert response.status in (404, 405)
+
+
+@pytest.mark.parametrize("call", ["get", "qido", "wado", "stow", "retrieve", "delete"])
+async def test_a_wrong_method_is_told_the_right_ones(client, call):
+    await put(client, "pacs", ["http://pacs.example.org/dicom-web"])
+    for method in ("GET", "PUT"):
+        response = await client.request(method, f"{SERVERS}/pacs/{call}")
+        assert response.status == 405
+        assert response.headers["Allow"] == "OPTIONS,POST"
