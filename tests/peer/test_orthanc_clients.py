@@ -13,6 +13,7 @@ import pyorthanc
 import pytest
 from orthanc_api_client import OrthancApiClient, ResourceNotFound
 from orthanc_api_client.change import ChangeType
+from orthanc_api_client.job import JobStatus, JobType
 
 from gateway.dicom.hierarchy import orthanc_id
 from tests.factories import dicom_file, image
@@ -42,9 +43,14 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    options = {"StableAge": 1, "MinimumFreeSpaceMB": 0}
-    with gateway(tmp_path_factory.mktemp("gateway"), options=options) as started:
-        yield started
+    options = {"MinimumFreeSpaceMB": 0}
+    with gateway(tmp_path_factory.mktemp("far"), options=options) as far:
+        options |= {
+            "StableAge": 1,
+            "DicomWeb": {"Servers": {"far": [f"{far.url}/dicom-web/"]}},
+        }
+        with gateway(tmp_path_factory.mktemp("gateway"), options=options) as started:
+            yield started
 
 
 @pytest.fixture
@@ -183,3 +189,31 @@ def test_pyorthanc_does_its_everyday_work(server: Running, tmp_path: Path) -> No
         assert len(container.namelist()) == 2
     client.delete_studies_id(STUDY)
     assert len(client.get_studies()) == 1
+
+
+def test_the_api_client_sends_and_retrieves_by_jobs(client: OrthancApiClient) -> None:
+    job = client.dicomweb_servers.send_async("far", [STUDY])
+    assert job.wait_completed(timeout=20, polling_interval=0.05)
+    assert job.info.status == JobStatus.SUCCESS
+    assert job.info.type == JobType.DICOM_WEB_STOW_CLIENT
+    assert job.content["InstancesCount"] == "2"
+    assert job.orthanc_id in client.jobs.get_all_ids()
+    client.studies.delete(STUDY)
+    assert client.dicomweb_servers.retrieve_study("far", "1.2.3.1") == 2
+    assert client.studies.get(STUDY).statistics.instances_count == 2
+
+
+def test_pyorthanc_follows_jobs(server: Running) -> None:
+    client = pyorthanc.Orthanc(server.url)
+    for file in FILES:
+        client.post_instances(file)
+    asked = {"Resources": [STUDY], "Synchronous": False}
+    submitted = client._post(f"{server.url}/dicom-web/servers/far/stow", json=asked)
+    job = pyorthanc.Job(submitted["ID"], client)
+    job.wait_until_completion(time_interval=0.05)
+    assert job.state.value == "Success"
+    assert job.progress == 100
+    assert job.type == "DicomWebStowClient"
+    assert job.error.value == 0
+    assert job.completion_time >= job.creation_time
+    assert client.get_jobs_id(job.id_)["Content"]["Server"] == "far"
