@@ -47,7 +47,8 @@ _SOME = (200, 206, 304, 404)
 
 _SEARCH_FOR = (
     *("limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching"),
-    *("multiplevaluematching", "PatientName", "PatientID", "StudyDate", "StudyTime"),
+    *("multiplevaluematching", "orderby", "PatientName", "PatientID"),
+    *("StudyDate", "StudyTime"),
     *("AccessionNumber", "ModalitiesInStudy", "ReferringPhysicianName", "StudyID"),
     *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Modality"),
     *("SeriesNumber", "InstanceNumber", "SOPClassUID", "accept"),

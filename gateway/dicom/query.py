@@ -7,6 +7,14 @@ from gateway.dicom.hierarchy import Level
 
 
 @dataclass(frozen=True, slots=True)
+class Sorting:
+    """An attribute whose values matches are put in the order of."""
+
+    tag: str
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What a search asks for."""
 
@@ -17,6 +25,7 @@ class Query:
     include_all: bool = False
     limit: int | None = None  # matches at most
     offset: int = 0  # matches to pass over
+    order: tuple[Sorting, ...] = ()  # the order of arrival, if none
     case_sensitive: bool = False  # of text; names never are unless asked
     case_sensitive_names: bool = False
 

@@ -13,7 +13,7 @@ from gateway.dicom.dictionary import tag_of
 from gateway.dicom.filters import Filter, parse_filter
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.normal_forms import TEMPORAL
-from gateway.dicom.query import Query
+from gateway.dicom.query import Query, Sorting
 from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest
 from gateway.web.conditional import etag, not_modified
@@ -39,7 +39,7 @@ _LONGEST_PAGE = 2000
 #: Parameters that are no attributes; `accept` and `charset` are about the answer.
 _WORDS = frozenset(
     {"limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching"}
-    | {"multiplevaluematching", "accept", "charset", "_method", ""}
+    | {"multiplevaluematching", "orderby", "accept", "charset", "_method", ""}
 )
 
 
@@ -137,6 +137,7 @@ def _query(request: web.Request, level: Level, within: tuple[str | None, ...]) -
         include_all=include_all,
         limit=_limit(request),
         offset=_number(request, "offset"),
+        order=_order(request),
         case_sensitive=sensitive,
         case_sensitive_names=sensitive,
     )
@@ -202,6 +203,17 @@ def _include(request: web.Request) -> tuple[frozenset[str], bool]:
             if tag is not None:
                 tags.add(tag)
     return frozenset(tags), everything
+
+
+def _order(request: web.Request) -> tuple[Sorting, ...]:
+    """What ``orderby`` lists, as in dcm4chee: attributes, those with a minus downwards."""
+    found = []
+    for name in filter(None, ",".join(request.query.getall("orderby", [])).split(",")):
+        tag = tag_of(name.strip().removeprefix("-"))
+        if tag is None:
+            raise BadRequest(f"orderby: {name[:64]!r} is no attribute")
+        found.append(Sorting(tag, name.strip().startswith("-")))
+    return tuple(found)
 
 
 def _warnings(query: Query) -> Iterator[str]:

@@ -18,11 +18,15 @@ const FIELDS = [
   ["StudyID", "Study ID"],
 ];
 
+// The newest first; other servers may not know it.
+const ORDER = "-StudyDate,-StudyTime";
+
 const MORE = ["StudyDescription", "NumberOfStudyRelatedInstances", "NumberOfStudyRelatedSeries", "PatientBirthDate"];
 
 // What is typed, as QIDO-RS wants it (PS3.18 8.3.4).
-function asked(fields, offset) {
+function asked(fields, offset, remote) {
   const query = new URLSearchParams({ limit: SIZE + 1, offset, includefield: MORE.join(",") });
+  if (!remote) query.set("orderby", ORDER);
   const plain = (value) => (value || "").trim();
   const from = plain(fields.from).replaceAll("-", "");
   const to = plain(fields.to).replaceAll("-", "");
@@ -41,7 +45,7 @@ export function Archive({ server, query, known }) {
   const [fields, setFields] = useState(() => Object.fromEntries(FIELDS.map(([name]) => [name, query.get(name) || ""])));
   const [offset, setOffset] = useState(() => Number(query.get("offset")) || 0);
   const typed = useLater(fields, 250);
-  const question = asked(typed, offset);
+  const question = asked(typed, offset, Boolean(server));
   const found = useAnswer((signal) => json(`${from.base}studies?${question}`, { signal }), [from.base, question]);
   useRemembered({ ...typed, offset });
   const change = (name) => (event) => {

@@ -206,7 +206,7 @@ def test_a_folder_travels_there_and_back(
 
     page.get_by_role("link", name="Phantom, Clara").click()
     person.press("Send")
-    page.get_by_label("Server").wait_for()
+    page.locator("dialog select").wait_for()
     page.locator("dialog").get_by_role("button", name="Send").click()
     page.get_by_role("heading", name="Send (far)").wait_for()
     page.get_by_text("Success").first.wait_for()

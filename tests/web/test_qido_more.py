@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
@@ -288,3 +289,38 @@ async def test_a_search_that_would_find_the_same_is_not_repeated(client):
     assert (await client.get(f"{ROOT}/studies", headers=known)).status == 304
     assert (await client.delete(f"{ROOT}/studies/6.0")).status == 204
     assert (await client.get(f"{ROOT}/studies", headers=known)).status == 200
+
+
+# -- order -------------------------------------------------------------------------------
+
+
+async def test_matches_come_in_the_order_that_is_asked_for(client: Any) -> None:
+    days = {"1.2.1": "20240103", "1.2.2": "20240101", "1.2.3": "", "1.2.4": "20240103"}
+    await store(
+        client,
+        *(
+            dicom_file(
+                StudyInstanceUID=study,
+                SeriesInstanceUID=f"{study}.1",
+                SOPInstanceUID=f"{study}.1.1",
+                StudyDate=day,
+                StudyTime="1000" if study == "1.2.1" else "0900",
+            )
+            for study, day in days.items()
+        ),
+    )
+
+    async def order(asked: str, **more: str) -> list[Any]:
+        found = await find(client, "studies", {"orderby": asked, **more})
+        return values(found, "0020000D")
+
+    assert await order("StudyDate") == ["1.2.3", "1.2.2", "1.2.1", "1.2.4"]
+    assert await order("-StudyDate,-00080030") == ["1.2.1", "1.2.4", "1.2.2", "1.2.3"]
+    whole = await order("-StudyDate")
+    for offset, study in enumerate(whole):
+        page = await order("-StudyDate", limit="1", offset=str(offset))
+        assert page == [study]
+    for wrong in ("Nonsense", "Rows", "StudyDate.Rows", "SeriesNumber"):
+        response = await client.get(f"{ROOT}/studies", params={"orderby": wrong})
+        assert response.status == 400
+        assert "orderby" in await response.text()
