@@ -3,7 +3,7 @@
 import { html, useState } from "./vendor/preact.js";
 import { TAG, attributes, count, date, personName, text } from "./dicom.js";
 import { Busy, Confirm, Dialog, Fault, Field, useAnswer } from "./parts.js";
-import { allowed, ask, here, identifiers, json, send, servers, source, studyPath } from "./place.js";
+import { allowed, ask, here, identifiers, json, rest, send, servers, source, studyPath } from "./place.js";
 
 // -- sentences that name what something is about -------------------------------------------
 
@@ -28,7 +28,13 @@ function contents(study) {
 
 export function StudyActions({ study, server, known, short, gone }) {
   const uid = text(study, TAG.study);
-  const what = { level: "Study", study: uid, about: describeStudy(study), contents: contents(study) };
+  const what = {
+    level: "Study",
+    study: uid,
+    patient: text(study, TAG.patient),
+    about: describeStudy(study),
+    contents: contents(study),
+  };
   return html`<${Actions} ...${{ what, server, known, short, gone }} />`;
 }
 
@@ -75,7 +81,7 @@ function Opens({ what, server, known }) {
 
 function Delete({ what, server, path, close, gone }) {
   const act = async () => {
-    await ask(`${source(server).base}${path}`, { method: "DELETE" });
+    await (server ? ask(`${source(server).base}${path}`, { method: "DELETE" }) : deleteHere(what));
     close();
     gone?.();
   };
@@ -83,6 +89,13 @@ function Delete({ what, server, path, close, gone }) {
     <p>The ${what.about} will be deleted${server ? ` at ${server}` : ""}${what.contents && `: ${what.contents}`}.</p>
     <p><strong>This cannot be undone.</strong></p>
   <//>`;
+}
+
+async function deleteHere(what) {
+  const place = { Study: "studies", Series: "series", Instance: "instances" }[what.level];
+  const found = await identifiers(what);
+  if (!found.length) throw new Error("It is not here any more.");
+  for (const id of found) await ask(`${rest}${place}/${id}`, { method: "DELETE" });
 }
 
 function Retrieve({ what, server, close }) {
@@ -103,8 +116,7 @@ function Send({ what, close }) {
   const [chosen, setChosen] = useState("");
   const to = chosen || names.value?.[0];
   const act = async () => {
-    const uid = what.instance || what.series || what.study;
-    const found = await identifiers(uid, what.level);
+    const found = await identifiers(what);
     await send("POST", `${servers}/${encodeURIComponent(to)}/stow`, { Resources: found, Synchronous: false });
     location.hash = "#/jobs";
   };

@@ -1,8 +1,8 @@
 // The studies of this archive, or of a remote one: searched as one types, a page at a time.
 
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, useState } from "./vendor/preact.js";
 import { TAG, count, date, personName, text } from "./dicom.js";
-import { Busy, Crumbs, Fault, Field, Heading, Pages, useAnswer, useLater } from "./parts.js";
+import { Busy, Crumbs, Fault, Field, Heading, Pages, useAnswer, useLater, useRemembered } from "./parts.js";
 import { json, source } from "./place.js";
 import { StudyActions } from "./actions.js";
 
@@ -96,20 +96,6 @@ function told(found, offset) {
   return `Studies ${offset + 1} to ${offset + Math.min(SIZE, found.value.length)}${more ? ", and there are more" : ""}`;
 }
 
-// Keep what is searched for in the address, so that going back comes back to it.
-function useRemembered(state) {
-  const query = new URLSearchParams(Object.entries(state).filter(([, value]) => value)).toString();
-  const first = useRef(true);
-  useEffect(() => {
-    if (first.current) {
-      first.current = false;
-      return;
-    }
-    const [path] = location.hash.split("?");
-    history.replaceState(null, "", `${path || "#/"}${query && `?${query}`}`);
-  }, [query]);
-}
-
 function Studies({ studies, base, server, known, again }) {
   if (!studies.length) {
     return html`<p class="sheet">
@@ -135,20 +121,21 @@ function Studies({ studies, base, server, known, again }) {
         </tr>
       </thead>
       <tbody>
-        ${studies.map((study) => html`<${Line} key=${text(study, TAG.study)} ...${{ study, base, server, known, again }} />`)}
+        ${studies.map((study) => html`<${Line} key=${`${text(study, TAG.study)} ${text(study, TAG.patient)}`} ...${{ study, base, server, known, again }} />`)}
       </tbody>
     </table>
   </div>`;
 }
 
 function Line({ study, base, server, known, again }) {
-  const uid = text(study, TAG.study);
+  const patient = text(study, TAG.patient);
+  const address = `${base}/studies/${text(study, TAG.study)}${patient && `?patient=${encodeURIComponent(patient)}`}`;
   return html`<tr>
-    <td data-label="Patient"><a href="${base}/studies/${uid}">${personName(study) || "(no name)"}</a></td>
-    <td data-label="Patient ID">${text(study, TAG.patient)}</td>
+    <td data-label="Patient"><a href=${address}>${personName(study) || "(no name)"}</a></td>
+    <td data-label="Patient ID">${patient}</td>
     <td data-label="Study date" class="nowrap">${date(study, TAG.studyDate)}</td>
     <td data-label="Modality">${text(study, TAG.modalities)}</td>
-    <td data-label="Description">${text(study, TAG.studyDescription)}</td>
+    <td data-label="Description" class="words">${text(study, TAG.studyDescription)}</td>
     <td data-label="Accession">${text(study, TAG.accession)}</td>
     <td data-label="Study ID">${text(study, TAG.studyId)}</td>
     <td data-label="Series" class="number">${text(study, TAG.seriesOfStudy)}</td>

@@ -14,7 +14,7 @@ const COLOURS = { Success: "good", Failure: "bad" };
 
 export function Jobs({ known }) {
   const found = useAnswer((signal) => json(`${rest}jobs?expand`, { signal, cache: "no-cache" }), []);
-  useEvery(1000, found.again);
+  useEvery(1000, found);
   const jobs = [...(found.value || [])].sort((a, b) => b.CreationTime.localeCompare(a.CreationTime));
   return html`
     <${Heading}>Jobs<//>

@@ -40,7 +40,8 @@ const PLACES = [
 
 function whereTo() {
   const [path, query] = location.hash.replace(/^#/, "").split("?");
-  return { path: path || "/", query: new URLSearchParams(query) };
+  // Every turn is a screen of its own: what was typed on the last one is gone.
+  return { path: path || "/", query: new URLSearchParams(query), turn: performance.now() };
 }
 
 function Page() {
@@ -77,12 +78,22 @@ function skip(event) {
   document.getElementById("content").focus();
 }
 
+function decoded(texts) {
+  try {
+    return texts.map(decodeURIComponent);
+  } catch {
+    return undefined; // no address of ours
+  }
+}
+
 function Screen({ place, known }) {
   for (const [pattern, screen, names] of SCREENS) {
     const found = pattern.exec(place.path);
     if (!found) continue;
-    const given = Object.fromEntries(names.map((name, at) => [name, decodeURIComponent(found[at + 1])]));
-    return html`<${screen} key=${place.path} ...${given} query=${place.query} known=${known} />`;
+    const texts = decoded(found.slice(1));
+    if (!texts) break;
+    const given = Object.fromEntries(names.map((name, at) => [name, texts[at]]));
+    return html`<${screen} key=${place.turn} ...${given} query=${place.query} known=${known} />`;
   }
   return html`<h1>There is nothing here</h1>
     <p><a href="#/">To the archive</a></p>`;

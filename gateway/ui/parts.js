@@ -6,15 +6,23 @@ import { html, useEffect, useRef, useState } from "./vendor/preact.js";
 export function useAnswer(ask, needs) {
   const [state, setState] = useState({ busy: true });
   const [turn, setTurn] = useState(0);
+  const answered = useRef();
+  const asked = JSON.stringify(needs);
   useEffect(() => {
     const stop = new AbortController();
     setState((before) => ({ ...before, busy: true }));
+    // What was told before stays if it cannot be told again.
+    const failed = (error) => setState((before) => ({ value: answered.current === asked ? before.value : undefined, error, busy: false }));
+    const told = (value) => {
+      answered.current = asked;
+      setState({ value, busy: false });
+    };
     ask(stop.signal).then(
-      (value) => stop.signal.aborted || setState({ value, busy: false }),
-      (error) => stop.signal.aborted || setState({ error, busy: false }),
+      (value) => stop.signal.aborted || told(value),
+      (error) => stop.signal.aborted || failed(error),
     );
     return () => stop.abort();
-  }, [...needs, turn]);
+  }, [asked, turn]);
   return { ...state, again: () => setTurn((before) => before + 1) };
 }
 
@@ -27,12 +35,13 @@ export function useLater(value, milliseconds) {
   return later;
 }
 
-// Run every so many milliseconds while the page is looked at.
-export function useEvery(milliseconds, act) {
-  const latest = useRef(act);
-  latest.current = act;
+// Ask again every so many milliseconds while the page is looked at, but not over a
+// question that is still open.
+export function useEvery(milliseconds, found) {
+  const latest = useRef(found);
+  latest.current = found;
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || latest.current(), milliseconds);
+    const timer = setInterval(() => document.hidden || latest.current.busy || latest.current.again(), milliseconds);
     return () => clearInterval(timer);
   }, [milliseconds]);
 }
@@ -122,6 +131,20 @@ export function Pages({ offset, size, more, go }) {
     <span class="quiet small">from ${(offset + 1).toLocaleString("en")}</span>
     <button disabled=${!more} onClick=${() => go(offset + size)}>Next</button>
   </nav>`;
+}
+
+// Keep what is looked at in the address, so that going back comes back to it.
+export function useRemembered(state) {
+  const query = new URLSearchParams(Object.entries(state).filter(([, value]) => value)).toString();
+  const first = useRef(true);
+  useEffect(() => {
+    if (first.current) {
+      first.current = false;
+      return;
+    }
+    const [path] = location.hash.split("?");
+    history.replaceState(null, "", `${path || "#/"}${query && `?${query}`}`);
+  }, [query]);
 }
 
 // A picture that may not exist.

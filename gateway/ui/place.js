@@ -83,11 +83,23 @@ export function studyPath(study, series, instance) {
   return path;
 }
 
-// What Orthanc's routes call a study, series or instance; several if patients share its UID.
-export async function identifiers(uid, type) {
-  const response = await ask(`${rest}tools/lookup`, { method: "POST", body: uid });
-  const found = await response.json();
-  return found.filter((one) => one.Type === type).map((one) => one.ID);
+const KEYS = { Series: ["SeriesInstanceUID", "series"], Instance: ["SOPInstanceUID", "instance"] };
+
+async function find(question) {
+  const response = await send("POST", `${rest}tools/find`, question);
+  return response.json();
+}
+
+// What Orthanc's routes call a study, series or instance of a patient. Two patients may
+// share a UID: what belongs to the other one is not meant.
+export async function identifiers(what) {
+  const query = { StudyInstanceUID: what.study };
+  const studies = await find({ Level: "Study", Query: query, Expand: true });
+  const own = studies.filter((one) => (one.PatientMainDicomTags?.PatientID ?? "").trim() === what.patient.trim());
+  if (what.level === "Study") return own.map((one) => one.ID);
+  const [key, name] = KEYS[what.level];
+  const below = own.map((one) => find({ Level: what.level, Query: { [key]: what[name] }, ParentStudy: one.ID }));
+  return (await Promise.all(below)).flat();
 }
 
 const BELIEVED = 5000; // milliseconds for which a server is taken to be as it was

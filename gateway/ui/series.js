@@ -3,16 +3,18 @@
 import { html, useState } from "./vendor/preact.js";
 import { Actions, describeStudy } from "./actions.js";
 import { TAG, count, personName, text } from "./dicom.js";
-import { Busy, Crumbs, Fault, Heading, Pages, Picture, useAnswer } from "./parts.js";
+import { Busy, Crumbs, Fault, Heading, Pages, Picture, useAnswer, useRemembered } from "./parts.js";
 import { json, source, studyPath } from "./place.js";
-import { askStudy, base, crumbs } from "./study.js";
+import { Others, askStudy, base, crumbs, ofPatient } from "./study.js";
 
 const SIZE = 60;
 
-export function Series({ server, study, series, known }) {
+export function Series({ server, study, series, query, known }) {
   const from = source(server);
-  const [offset, setOffset] = useState(0);
-  const parent = useAnswer((signal) => askStudy(from, study, signal), [from.base, study]);
+  const patient = query.get("patient");
+  const [offset, setOffset] = useState(() => Number(query.get("offset")) || 0);
+  useRemembered({ patient, offset });
+  const parent = useAnswer((signal) => askStudy(from, study, patient, signal), [from.base, study, patient]);
   const found = useAnswer(
     (signal) =>
       json(`${from.base}${studyPath(study)}/series?SeriesInstanceUID=${series}&includefield=SeriesDescription`, {
@@ -30,21 +32,23 @@ export function Series({ server, study, series, known }) {
   const label = found.value ? text(found.value, TAG.seriesDescription) || `Series ${text(found.value, TAG.seriesNumber)}` : "Series";
   const about = parent.value && `series ${label} of the ${describeStudy(parent.value)}`;
   const held = found.value && text(found.value, TAG.instancesOfSeries);
-  const what = { level: "Series", study, series, about, contents: held && count(held, "instance", "instances") };
+  const owner = parent.value && text(parent.value, TAG.patient);
+  const what = { level: "Series", study, series, patient: owner, about, contents: held && count(held, "instance", "instances") };
   const gone = () => {
-    location.hash = `${base(server)}/studies/${study}`;
+    location.hash = `${base(server)}/studies/${study}${ofPatient(patient)}`;
   };
   const name = parent.value ? personName(parent.value) || "Study" : "Study";
   return html`
-    <${Crumbs} steps=${[...crumbs(server), [name, `${base(server)}/studies/${study}`], [label]]} />
+    <${Crumbs} steps=${[...crumbs(server), [name, `${base(server)}/studies/${study}${ofPatient(patient)}`], [label]]} />
     <${Heading}>${label}<//>
     <${Fault} error=${found.error || parent.error} />
+    <${Others} study=${parent.value} />
     ${found.value &&
     parent.value &&
     html`<section class="sheet">
       <p class="quiet">${text(found.value, TAG.modality)} ${what.contents}</p>
       <div class="row">
-        <a class="button" href="${base(server)}/view/${study}/${series}">View</a>
+        <a class="button" href="${base(server)}/view/${study}/${series}${ofPatient(patient)}">View</a>
         <${Actions} ...${{ what, server, known, gone }} />
       </div>
     </section>`}
@@ -54,20 +58,20 @@ export function Series({ server, study, series, known }) {
     <ul class="tiles">
       ${(list.value || [])
         .slice(0, SIZE)
-        .map((one) => html`<${Tile} key=${text(one, TAG.instance)} ...${{ one, study, series, server, from, known, about }} gone=${list.again} />`)}
+        .map((one) => html`<${Tile} key=${text(one, TAG.instance)} ...${{ one, study, series, server, from, known, about, owner }} gone=${list.again} />`)}
     </ul>
     <${Pages} ...${{ offset, size: SIZE }} more=${(list.value || []).length > SIZE} go=${setOffset} />
   `;
 }
 
-function Tile({ one, study, series, server, from, known, about, gone }) {
+function Tile({ one, study, series, server, from, known, about, owner, gone }) {
   const uid = text(one, TAG.instance);
   const number = text(one, TAG.instanceNumber);
   const label = number ? `Instance ${number}` : "Instance";
   const frames = text(one, TAG.frames);
-  const what = { level: "Instance", study, series, instance: uid, about: `${label.toLowerCase()} (${uid}) of the ${about}`, contents: "" };
+  const what = { level: "Instance", study, series, instance: uid, patient: owner, about: `${label.toLowerCase()} (${uid}) of the ${about}`, contents: "" };
   return html`<li class="tile">
-    <a href="${base(server)}/view/${study}/${series}?instance=${uid}" aria-label="View ${label}">
+    <a href="${base(server)}/view/${study}/${series}${ofPatient(owner, { instance: uid })}" aria-label="View ${label}">
       <${Picture} address="${from.base}${studyPath(study, series, uid)}/thumbnail" label="" />
     </a>
     <div class="text">

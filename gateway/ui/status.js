@@ -22,7 +22,7 @@ async function read(signal) {
 export function Status() {
   const found = useAnswer(read, []);
   const before = useRef();
-  useEvery(3000, found.again);
+  useEvery(3000, found);
   const rate = useRate(found.value, before);
   if (!found.value) return html`<${Heading}>Status<//>${found.busy && html`<${Busy} />`}<${Fault} error=${found.error} />`;
   const { system, statistics } = found.value;

@@ -16,16 +16,33 @@ export function crumbs(server) {
   return server ? [["Remote servers", "#/remote"], [server, base(server)]] : [["Archive", "#/"]];
 }
 
-export function askStudy(from, study, signal) {
-  return json(`${from.base}studies?StudyInstanceUID=${study}&includefield=${MORE}`, { signal }).then(([found]) => {
-    if (!found) throw new Error("This study is not here (any more).");
-    return found;
-  });
+// The study, of that patient if several have one with this UID; `others` are theirs.
+export async function askStudy(from, study, patient, signal) {
+  const found = await json(`${from.base}studies?StudyInstanceUID=${study}&includefield=${MORE}`, { signal });
+  const one = found.find((each) => text(each, TAG.patient) === (patient ?? "")) || found[0];
+  if (!one) throw new Error("This study is not here (any more).");
+  return { ...one, others: found.filter((each) => each !== one) };
 }
 
-export function Study({ server, study, known }) {
+// What follows an address so that it stays with the patient.
+export function ofPatient(patient, more = {}) {
+  const query = new URLSearchParams({ ...(patient ? { patient } : {}), ...more }).toString();
+  return query && `?${query}`;
+}
+
+// Whose series are shown as well.
+export function Others({ study }) {
+  if (!study?.others.length) return null;
+  const names = study.others.map((one) => `${personName(one) || "a patient without name"} (ID ${text(one, TAG.patient)})`);
+  return html`<p class="notice error" role="alert">
+    Studies of other patients have the same StudyInstanceUID: ${names.join(", ")}. Their series and pictures are shown here too.
+  </p>`;
+}
+
+export function Study({ server, study, query, known }) {
   const from = source(server);
-  const found = useAnswer((signal) => askStudy(from, study, signal), [from.base, study]);
+  const patient = query.get("patient");
+  const found = useAnswer((signal) => askStudy(from, study, patient, signal), [from.base, study, patient]);
   const series = useAnswer(
     (signal) => json(`${from.base}${studyPath(study)}/series?includefield=SeriesDescription,BodyPartExamined`, { signal }),
     [from.base, study],
@@ -37,6 +54,7 @@ export function Study({ server, study, known }) {
     <${Crumbs} steps=${[...crumbs(server), ["Study"]]} />
     <${Heading}>${found.value ? personName(found.value) || "Study without a patient's name" : "Study"}<//>
     <${Fault} error=${found.error} />
+    <${Others} study=${found.value} />
     ${found.value &&
     html`<section class="sheet">
       <${Facts} study=${found.value} />
@@ -47,7 +65,7 @@ export function Study({ server, study, known }) {
     ${series.busy && html`<${Busy} />`}
     <${Fault} error=${series.error} />
     <ul class="tiles">
-      ${(series.value || []).map((one) => html`<${Tile} key=${text(one, TAG.series)} ...${{ one, study, server, from }} />`)}
+      ${(series.value || []).map((one) => html`<${Tile} key=${text(one, TAG.series)} ...${{ one, study, server, from, patient }} />`)}
     </ul>
   `;
 }
@@ -68,15 +86,15 @@ function Facts({ study }) {
   </dl>`;
 }
 
-function Tile({ one, study, server, from }) {
+function Tile({ one, study, server, from, patient }) {
   const uid = text(one, TAG.series);
   const label = text(one, TAG.seriesDescription) || `Series ${text(one, TAG.seriesNumber) || ""}`.trim();
   return html`<li class="tile">
-    <a href="${base(server)}/view/${study}/${uid}" aria-label="View ${label}">
+    <a href="${base(server)}/view/${study}/${uid}${ofPatient(patient)}" aria-label="View ${label}">
       <${Picture} address="${from.base}${studyPath(study, uid)}/thumbnail" label="" />
     </a>
     <div class="text">
-      <a href="${base(server)}/studies/${study}/series/${uid}"><strong class="break">${label}</strong></a>
+      <a href="${base(server)}/studies/${study}/series/${uid}${ofPatient(patient)}"><strong class="break">${label}</strong></a>
       <span class="small quiet">
         ${[text(one, TAG.modality), text(one, TAG.bodyPart), instances(one)].filter(Boolean).join(", ")}
       </span>

@@ -7,9 +7,10 @@ import { html, useEffect, useReducer, useRef, useState } from "./vendor/preact.j
 import { TAG, number, personName, text } from "./dicom.js";
 import { Busy, Crumbs, Fault, Heading, useAnswer } from "./parts.js";
 import { json, source, studyPath } from "./place.js";
-import { askStudy, base, crumbs } from "./study.js";
+import { Others, askStudy, base, crumbs, ofPatient } from "./study.js";
 
 const PAGE = 500; // instances asked for at once
+const MOST_FRAMES = 50_000; // of one instance
 const KEPT = 120; // pictures
 const STEPS = [512, 1024, 2048, 4096]; // pixels of the longer side
 
@@ -32,7 +33,7 @@ async function stack(from, study, series, signal) {
   found.sort((a, b) => order(a) - order(b));
   return found.flatMap((dataset) => {
     const uid = text(dataset, TAG.instance);
-    const frames = number(dataset, TAG.frames) || 1;
+    const frames = Math.min(number(dataset, TAG.frames) || 1, MOST_FRAMES);
     return Array.from({ length: frames }, (_, at) => ({ uid, frame: frames > 1 ? at + 1 : 0, dataset }));
   });
 }
@@ -86,7 +87,8 @@ function reduce(state, change) {
 export function Viewer({ server, study, series, query }) {
   const from = source(server);
   const frames = useAnswer((signal) => stack(from, study, series, signal), [from.base, study, series]);
-  const parent = useAnswer((signal) => askStudy(from, study, signal), [from.base, study]);
+  const patient = query.get("patient");
+  const parent = useAnswer((signal) => askStudy(from, study, patient, signal), [from.base, study, patient]);
   const name = parent.value ? personName(parent.value) || "Study" : "Study";
   const label = "Pictures";
   const first = frames.value ? Math.max(0, frames.value.findIndex((one) => one.uid === query.get("instance"))) : 0;
@@ -94,13 +96,14 @@ export function Viewer({ server, study, series, query }) {
     <${Crumbs}
       steps=${[
         ...crumbs(server),
-        [name, `${base(server)}/studies/${study}`],
-        ["Series", `${base(server)}/studies/${study}/series/${series}`],
+        [name, `${base(server)}/studies/${study}${ofPatient(patient)}`],
+        ["Series", `${base(server)}/studies/${study}/series/${series}${ofPatient(patient)}`],
         [label],
       ]}
     />
     <${Heading}>${parent.value ? `${label} of ${name}` : label}<//>
     <${Fault} error=${frames.error} />
+    <${Others} study=${parent.value} />
     ${frames.busy && html`<${Busy} />`}
     ${frames.value?.length === 0 && html`<p class="notice">There is no instance in this series.</p>`}
     ${frames.value?.length > 0 && html`<${Stack} frames=${frames.value} ...${{ from, study, series, first }} />`}
@@ -118,6 +121,7 @@ function Stack({ frames, from, study, series, first }) {
   const go = (by) => set((before) => ({ at: Math.min(frames.length - 1, Math.max(0, before.at + by)) }));
   const window = state.window && state.window.map((value) => Number(value.toPrecision(6)));
 
+  const plain = (one) => `${from.base}${studyPath(study, series, one.uid)}/rendered`;
   const address = (one) => {
     const path = `${studyPath(study, series, one.uid)}${one.frame ? `/frames/${one.frame}` : ""}/rendered`;
     const asked = new URLSearchParams();
@@ -185,7 +189,10 @@ function Stack({ frames, from, study, series, first }) {
       <div class="corner">
         ${place}${now.frame ? ` (frame ${now.frame})` : ""}${shown ? ` · window ${Math.round(shown[0])} / ${Math.round(shown[1])}` : ""}${" · "}${Math.round(state.zoom * 100)} %
       </div>
-      ${message && html`<div class="message" role="status">${message}</div>`}
+      ${message &&
+      html`<div class="message" role="status">
+        <span>${message} <a href=${plain(now)} target="_blank" rel="noopener">Show what there is</a></span>
+      </div>`}
     </div>
     ${frames.length > 1 &&
     html`<div class="slices">
@@ -206,7 +213,7 @@ function Stack({ frames, from, study, series, first }) {
 function Tools({ state, set, grey, keys, many, facts }) {
   const tool = (name, label) =>
     html`<button aria-pressed=${state.tool === name ? "true" : "false"} onClick=${() => set({ tool: name })}>${label}</button>`;
-  const presets = facts && PRESETS[text(facts, TAG.modality)];
+  const presets = facts && grey && PRESETS[text(facts, TAG.modality)];
   const choose = (event) => set({ window: presets[event.target.value] || null });
   return html`<div class="row" role="toolbar" aria-label="Tools">
     ${grey && tool("window", "Window")} ${many && tool("scroll", "Scroll")} ${tool("move", "Move")} ${tool("zoom", "Zoom")}

@@ -24,7 +24,7 @@ from PIL import Image
 from tests import npm
 from tests.browser.test_ohif import CINE_STUDY, CT_STUDY, cine, slices
 from tests.clients import JSON
-from tests.factories import multipart
+from tests.factories import image, multipart
 from tests.peers import Running, gateway
 from tests.starting import ask
 
@@ -32,6 +32,8 @@ pytestmark = pytest.mark.browser
 
 AXE = ("axe-core", "4.11.0")
 SECONDS = 20
+COMPLETE = """[...document.querySelectorAll('.picture img')].every(
+    image => image.complete || image.getBoundingClientRect().top > innerHeight)"""
 DESK, PHONE = (1280, 860), (380, 780)
 MANY = 100_000
 KILOBYTES = 150
@@ -107,10 +109,7 @@ class Person:
 
     def shows(self, name: str) -> None:
         """Leave a picture of what is seen; nothing may stick out to the right."""
-        self.page.wait_for_function(
-            "[...document.querySelectorAll('.picture img')].every("
-            "image => image.complete || image.getBoundingClientRect().top > innerHeight)"
-        )
+        until(lambda: self.page.evaluate(COMPLETE), "pictures are missing")
         self.page.wait_for_timeout(100)
         wide = self.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= self.page.viewport_size["width"], name
@@ -242,6 +241,63 @@ def test_a_folder_travels_there_and_back(
     page.locator("dialog").get_by_role("button", name="Delete").click()
     person.reads("Nothing is here.")
     assert studies(far) == set()
+
+
+def test_patients_who_share_a_uid_stay_apart(person: Person) -> None:
+    shared = {"StudyInstanceUID": "1.8.1", "StudyDescription": "D" * 64}
+    for patient in ("A", "B"):
+        store(
+            person.server,
+            image(
+                64,
+                64,
+                PatientID=f"TWIN{patient}",
+                PatientName=f"Twin^{patient}",
+                SeriesInstanceUID=f"1.8.1.{ord(patient)}",
+                SOPInstanceUID=f"1.8.1.{ord(patient)}.1",
+                **shared,
+            ),
+        )
+    page = person.page
+    person.go("#/")
+    person.shows("twins")
+    page.get_by_role("link", name="Twin, B").click()
+    page.get_by_role("heading", name="Twin, B").wait_for()
+    person.reads("Studies of other patients have the same StudyInstanceUID: Twin, A")
+    page.set_viewport_size(seen_on(PHONE))
+    person.shows("twin")
+    person.press("Delete")
+    person.reads("of Twin, B (ID TWINB)")
+    page.locator("dialog").get_by_role("button", name="Delete").click()
+    page.get_by_role("link", name="Twin, A").wait_for()
+    assert not page.get_by_role("link", name="Twin, B").count()
+    assert studies(person.server) == {"1.8.1"}
+
+
+def test_slow_answers_and_odd_addresses_are_got_over(person: Person) -> None:
+    page = person.page
+    slow = 1500  # milliseconds: longer than the page waits between two questions
+
+    def later(route: Any) -> None:
+        time.sleep(slow / 1000)
+        route.continue_()
+
+    page.route("**/jobs?expand", later)
+    person.go("#/jobs")
+    person.reads("There is no job.")
+    page.unroute("**/jobs?expand")
+    for place in ("#/studies/%", "#/nowhere"):
+        person.go(place)
+        page.reload()
+        person.reads("There is nothing here")
+        page.get_by_role("link", name="To the archive").click()
+        person.reads("Nothing is here.")
+    page.get_by_label("Patient name").fill("somebody")
+    hash_of = "location.hash"
+    until(lambda: "somebody" in page.evaluate(hash_of), "it is not in the address")
+    page.get_by_role("link", name="Archive", exact=True).click()
+    name = page.get_by_label("Patient name")
+    until(lambda: name.input_value() == "", "the search is not cleared")
 
 
 def test_files_are_dropped(person: Person) -> None:
