@@ -1,6 +1,7 @@
 """What all tests share: a running gateway, small DICOM files, and a guard on the loop."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +16,18 @@ from tests import manual
 from tests.settings import settings
 
 Start = Callable[..., Any]
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out what takes long, but where everything has to be shown, or by name."""
+    if os.environ.get("GATEWAY_ALL_TESTS") or any("::" in word for word in config.args):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 @pytest.fixture(autouse=True, scope="session")
