@@ -22,7 +22,8 @@ _HARMLESS = frozenset(
         *("range", "user-agent", "via"),
     }
 )
-_SHORTEST = 4  # characters of the value of another header that counts as a secret
+#: Shorter ones are in words of all kinds: the gaps would tell them (characters).
+_SHORTEST = 4
 
 
 def secrets_of(headers: Mapping[str, str]) -> tuple[str, ...]:
@@ -32,9 +33,9 @@ def secrets_of(headers: Mapping[str, str]) -> tuple[str, ...]:
         lower = name.lower()
         if lower in ("authorization", "proxy-authorization"):
             found += [value, *_credentials(value)]
-        elif lower not in _HARMLESS and len(value) >= _SHORTEST:
+        elif lower not in _HARMLESS:
             found.append(value)
-    return tuple(filter(None, found))
+    return tuple(secret for secret in found if len(secret) >= _SHORTEST)
 
 
 def hide(text: str, secrets: Sequence[str]) -> str:
