@@ -72,6 +72,8 @@ def _with_url(fields: dict[str, object]) -> dict[str, object]:
         raise Unusable(_URL, "Url") from None
     if not host or re.search(r"[\s\\?#\x00-\x1f\x7f]", url):
         raise Unusable(f"{_URL}, without blanks, question mark and fragment", "Url")
+    if not host.isascii():
+        raise Unusable(f"{_URL} and a host in ASCII (xn--...)", "Url")
     login, at, place = parts.netloc.rpartition("@")
     if not at:
         return fields
@@ -136,7 +138,22 @@ def _oauth2(key: str, value: object) -> dict[str, str]:
     for name, text in value.items():
         if not isinstance(text, str):
             raise Unusable("a string", f"{key}.{name}")
+    if value.get("TokenUrl"):
+        _check_token_url(value["TokenUrl"], f"{key}.TokenUrl")
     return dict(value)
+
+
+def _check_token_url(url: str, field: str) -> None:
+    """Raise Unusable for an address that nobody could post to, or that holds a login."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise Unusable(_URL, field) from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise Unusable(_URL, field)
+    if "@" in parts.netloc or re.search(r"[\s\\\x00-\x1f\x7f]", url):
+        raise Unusable(f"{_URL}, without blanks, user and password", field)
 
 
 _KNOWN: dict[str, Callable[[str, object], object]] = {

@@ -30,14 +30,23 @@ no domain object: the one table from error to status is in ``gateway.web.middlew
 """
 
 
+def encodable(text: str) -> str:
+    """A text that may be written as UTF-8.
+
+    What a header or an address has of bytes that are no text is kept in a form that
+    cannot; here each becomes a question mark.
+    """
+    return text.encode("utf-8", "replace").decode()
+
+
 class GatewayError(Exception):
-    """Something went wrong."""
+    """Something went wrong; the message may quote what came from outside."""
 
     retry = False  # whether the same may go well in a while
     retry_after: float | None = None  # seconds to wait before, if somebody said
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or type(self).__doc__)
+        super().__init__(encodable(message or type(self).__doc__ or ""))
 
     @property
     def message(self) -> str:

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.app import build, make_monitor, make_telemetry
 from gateway.config.settings import Settings, load
+from gateway.jobs.engine import Engine
 from gateway.listening import BACKLOG, LOOPBACK, bind, hosts
 from gateway.oversight import Oversight
 from gateway.parts import PRIVATE, VERSION, make_archive, use_temporary_directory
@@ -26,6 +27,7 @@ from gateway.telemetry.counters import State
 from gateway.telemetry.logs import Volume, start_log
 from gateway.telemetry.notify import ServiceManager
 from gateway.web.context import ENDING, GATEWAY, Ending
+from gateway.web.grace import Requests
 from gateway.web.monitor import REQUESTS
 from gateway.web.tls import server_context
 from gateway.workers import AGAIN, RESTART, STOP, Place, has_terminal, look_after
@@ -39,6 +41,9 @@ READ_BUFFER = 512 * 1024
 #: answers to leave.
 GRACE = 30.0
 _LAST_BYTES = 1.0
+
+#: Seconds of these for jobs that somebody waits for; then they are told where to look.
+_JOBS = 2.0
 
 
 def serve(
@@ -179,7 +184,7 @@ async def _serve(
         await _say_farewell(settings, stop)
         for site in list(runner.sites):
             await site.stop()
-        if not await requests.end(GRACE):
+        if not await _all_end(requests, app[GATEWAY].jobs):
             log.warning("some requests do not end and are broken off")
     finally:
         if place is not None:
@@ -245,6 +250,14 @@ async def _say_farewell(settings: Settings, stop: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.stop_delay):
             await stop.wait()
+
+
+async def _all_end(requests: Requests, jobs: Engine) -> bool:
+    """Let the requests under way end; false if some take too long."""
+    if await requests.end(_JOBS):
+        return True
+    jobs.let_all_go()
+    return await requests.end(GRACE - _JOBS)
 
 
 def _keep_alive(settings: Settings) -> float:

@@ -25,6 +25,7 @@ from gateway.dicomweb.proxy_headers import told
 from gateway.errors import BadRequest, NotAllowed
 from gateway.remote.server import Server
 from gateway.web.context import body, gateway, public_root
+from gateway.web.presence import present
 from gateway.wire.relocation import Relocation
 
 #: What servers that do not know HEAD answer to it.
@@ -55,10 +56,23 @@ async def read(request: web.Request, name: str, **_: str) -> web.StreamResponse:
     held = await proxy_cache.answer(request, server, place.path, place.root)
     if held is not None:
         return held
-    async with _asked(request, name, place, request.method) as passing:
+    async with (
+        present(request),
+        _asked(request, name, place, request.method) as passing,
+    ):
         if not _again(request, passing):
             return await send(request, passing)
-    async with _asked(request, name, place, "GET", whole=True) as passing:
+    return await _passed(request, name, place, "GET")
+
+
+async def _passed(
+    request: web.Request, name: str, place: _Place, method: str
+) -> web.StreamResponse:
+    """Ask the remote, for the whole of it, and pass on what it answers."""
+    async with (
+        present(request),
+        _asked(request, name, place, method, whole=True) as passing,
+    ):
         return await send(request, passing)
 
 
@@ -73,9 +87,7 @@ def _again(request: web.Request, passing: Passing) -> bool:
 
 async def store(request: web.Request, name: str, **_: str) -> web.StreamResponse:
     """Store instances at a server: POST servers/{name}/studies."""
-    place = _place(request, name)
-    async with _asked(request, name, place, "POST", whole=True) as passing:
-        return await send(request, passing)
+    return await _passed(request, name, _place(request, name), "POST")
 
 
 async def delete(request: web.Request, name: str, **_: str) -> web.StreamResponse:
@@ -85,9 +97,7 @@ async def delete(request: web.Request, name: str, **_: str) -> web.StreamRespons
         raise NotAllowed(
             f'nothing may be deleted at the server {name}: it does not have "HasDelete"'
         )
-    place = _place(request, name)
-    async with _asked(request, name, place, "DELETE", whole=True) as passing:
-        return await send(request, passing)
+    return await _passed(request, name, _place(request, name), "DELETE")
 
 
 # -- asking ------------------------------------------------------------------------------

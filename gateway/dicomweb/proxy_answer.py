@@ -94,8 +94,12 @@ class Passing:
 async def check(answer: Answer) -> None:
     """Raise RemoteFailure for an answer that is not for the client.
 
-    Passwords are between us and the remote, and so is where it may be found.
+    Passwords are between us and the remote, and so is where it may be found. A status
+    of no known class means nothing (RFC 9110 15).
     """
+    if not 200 <= answer.status < 600:
+        what = f"it answered the status {answer.status}, which means nothing"
+        raise answer.failures.nonsense(what, answer.status)
     elsewhere = 300 <= answer.status < 400 and answer.status not in _EMPTY
     if elsewhere or answer.status in _REFUSED:
         raise await answer.failure()

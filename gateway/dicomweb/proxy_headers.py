@@ -12,6 +12,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
+from gateway.web.remote_headers import passed_on
 from gateway.wire.media import accepts_encoding
 from gateway.wire.relocation import Relocation
 
@@ -23,31 +24,12 @@ _TOLD = (
 )
 RANGES = ("Range", "If-Range")
 
-#: What a remote says that a client is not told, beside what is of the connection.
-_KEPT = frozenset(
-    {
-        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"),
-        *("transfer-encoding", "proxy-authenticate", "proxy-authentication-info"),
-        *("www-authenticate", "authentication-info", "set-cookie", "set-cookie2"),
-        *("server", "via", "x-powered-by", "x-content-type-options", "x-frame-options"),
-        *("strict-transport-security", "public-key-pins", "expect-ct", "alt-svc"),
-        *("clear-site-data", "service-worker-allowed", "sourcemap", "refresh"),
-        *("content-security-policy", "content-security-policy-report-only"),
-        *("report-to", "reporting-endpoints", "nel", "permissions-policy"),
-        *("origin-agent-cluster", "referrer-policy", "timing-allow-origin"),
-        *("content-length", "cache-control"),  # are set where the answer is made
-    }
-)
-_KEPT_FAMILIES = ("access-control-", "cross-origin-", "sec-", "proxy-")
-
 #: Say something of the bytes that does not hold for bytes that were rewritten.
 OF_THE_BYTES = (
     *("Content-Encoding", "Content-MD5", "Digest", "Content-Digest", "Repr-Digest"),
     *("Accept-Ranges", "Content-Range"),
 )
-_SHARED = re.compile(
-    r"\s*(?:public|private|proxy-revalidate|s-maxage)\b", re.IGNORECASE
-)
+_TAG = re.compile(r'(W/)?("[^"]*"|[^\s",]+)')
 _NAME = "dicomweb-gateway"
 
 #: Gateways that a request may pass before it must be going round in circles.
@@ -84,37 +66,21 @@ def _takes_gzip(request: web.Request) -> bool:
 
 
 def _strong_too(tags: str) -> str:
-    """The tags, and those that we made weak as the remote gave them."""
-    listed = [tag.strip() for tag in tags.split(",")]
-    strong = [tag[2:] for tag in listed if tag.startswith("W/")]
-    return ", ".join([*listed, *strong])
+    """The tags, and those that we made weak as the remote gave them.
+
+    A tag may hold a comma (RFC 9110 8.8.3).
+    """
+    strong = [tag for weak, tag in _TAG.findall(tags) if weak]
+    return ", ".join([tags.strip(), *strong])
 
 
 def passed(headers: Mapping[str, str], relocation: Relocation) -> CIMultiDict[str]:
-    """The headers of a remote's answer that the client gets, addresses moved.
-
-    The names that its Connection header holds are of its connection with us too.
-    """
-    connection = headers.get("Connection", "").lower().split(",")
-    kept = _KEPT | {name.strip() for name in connection}
-    found: CIMultiDict[str] = CIMultiDict()
-    for name, value in headers.items():
-        lower = name.lower()
-        if lower in kept or lower.startswith(_KEPT_FAMILIES):
-            continue
-        if lower in ("content-location", "location"):
-            value = relocation.moved(value)
-        found.add(name, value)
-    found["Cache-Control"] = _private(headers.get("Cache-Control"))
+    """The headers of a remote's answer that the client gets, addresses moved."""
+    found = passed_on(headers)
+    for name in ("Content-Location", "Location"):
+        values = found.popall(name, [])
+        found.extend((name, relocation.moved(value)) for value in values)
     return found
-
-
-def _private(control: str | None) -> str:
-    """For whoever asked alone: the remote does not know whom we let in."""
-    if control is None:
-        return "private, no-cache"
-    rest = [one.strip() for one in control.split(",") if not _SHARED.match(one)]
-    return ", ".join(["private", *filter(None, rest)])
 
 
 def weakened(tag: str) -> str:

@@ -8,7 +8,9 @@ import asyncio
 from collections.abc import Collection, Iterable
 
 from gateway.errors import NotFound
+from gateway.jobs import states
 from gateway.jobs.job import Job, JobState, job_of
+from gateway.jobs.states import Patience
 from gateway.storage import jobs as rows
 from gateway.storage.database import Database, Session
 from gateway.storage.jobs import KIND, JobRow
@@ -17,8 +19,6 @@ from gateway.storage.stamp import Stamp
 #: Finished jobs that history has no place for are kept for so long (seconds): whoever
 #: waits for one must find it, also in another process. They are not shown.
 LINGER = 10.0
-
-_WAITING = (JobState.PENDING.value, JobState.RETRY.value)
 
 
 class Board:
@@ -36,7 +36,6 @@ class Board:
         self._reading = asyncio.Lock()
         self._readings = 0
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
-        self.closed = False  # there will be no more news
 
     # -- looking -----------------------------------------------------------------------
 
@@ -80,7 +79,7 @@ class Board:
         self._shown = None
         self._hidden = self._beyond_history()
         for job_id in news & self._waiting.keys():
-            self._tell(job_id)
+            self.wake(job_id)
 
     def _beyond_history(self) -> frozenset[str]:
         done = [(job.completed, job.number, job.id) for job in self._jobs.values()]
@@ -128,10 +127,10 @@ class Board:
         """Whether the stamp tells of changes that were not found."""
         return self._stamp.read(KIND) != self._version
 
-    def any_due(self, now: float, types: Collection[str]) -> bool:
+    def any_due(self, since: float, types: Collection[str], patience: Patience) -> bool:
         """Whether any job of these types waits to be started since then."""
         return any(
-            row.state in _WAITING and row.due <= now and row.type in types
+            row.type in types and states.is_due(row, since, patience)
             for row in self._rows.values()
         )
 
@@ -162,9 +161,10 @@ class Board:
     def wake_all(self) -> None:
         """Let everybody look again who waits for news."""
         for job_id in list(self._waiting):
-            self._tell(job_id)
+            self.wake(job_id)
 
-    def _tell(self, job_id: str) -> None:
+    def wake(self, job_id: str) -> None:
+        """The same for one job."""
         for told in self._waiting.pop(job_id, ()):
             if not told.done():
                 told.set_result(None)

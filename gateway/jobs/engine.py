@@ -10,17 +10,19 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from gateway.errors import GatewayError, StorageFull
 from gateway.jobs import states
 from gateway.jobs.board import Board
-from gateway.jobs.failures import cause, failure_of, may_pass, wait_asked
+from gateway.jobs.failures import UNWRITABLE, cause, failure_of, may_pass, wait_asked
 from gateway.jobs.job import Job
 from gateway.jobs.ledger import Change, Ledger
 from gateway.jobs.run import Interrupted, Run, Work
+from gateway.jobs.running import Running
 from gateway.jobs.states import PATIENCE, Patience
 from gateway.storage.database import Database
 from gateway.storage.owners import Owners
@@ -38,6 +40,9 @@ ROUND = 1.0
 
 #: A process that runs a job already leaves new ones to others for so long (seconds).
 SPREAD = 0.15
+
+#: Seconds until those who wait for an end are told that it cannot be written.
+UNWRITTEN = 5.0
 
 
 class Engine:
@@ -74,12 +79,15 @@ class Engine:
             history=history,
             patience=patience,
         )
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._woken = asyncio.Event()
         self._stopping = False
         self._next_round = 0.0
         self._others = False  # other processes live beside this one
         self.leaving = False  # nobody shall wait for news any more
+        self._left = False  # nor for the end of a job
+        # Why the end of a job is not written, and the version of it that still runs.
+        self._unwritten: dict[str, tuple[int, GatewayError]] = {}
 
     async def __aenter__(self) -> Self:
         await self._database.write(partial(self._ledger.open, keep=self._save))
@@ -107,8 +115,7 @@ class Engine:
             for task in late:
                 log.error("a job does not end and is left alone")
                 task.cancel()
-        self._board.closed = True
-        self.let_go()
+        self.let_all_go()
 
     # -- what there is -----------------------------------------------------------------
 
@@ -136,14 +143,18 @@ class Engine:
         """The job once its version is past `since`, or it is finished, or time is up.
 
         With `finished` only the end counts; without `since`, what comes from now on.
-        Raises NotFound, also when the job is deleted meanwhile.
+        Raises NotFound, also when the job is deleted meanwhile, and for whoever waits
+        for the end why that cannot be written.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         job = await self._board.get(job_id, hidden=True)
         since = job.version if since is None else since
         while not job.finished and (finished or job.version <= since):
-            if self._board.closed or (self.leaving and not finished):
+            if self._left or (self.leaving and not finished):
                 break
+            version, error = self._unwritten.get(job_id, (None, None))
+            if finished and error is not None and version == job.version:
+                raise error
             left = None if deadline is None else deadline - time.monotonic()
             if not await self._board.news(job_id, left):
                 break
@@ -157,6 +168,11 @@ class Engine:
         """
         self.leaving = True
         self._board.wake_all()
+
+    def let_all_go(self) -> None:
+        """The same for who waits for the end of a job, which comes in another process."""
+        self._left = True
+        self.let_go()
 
     # -- what may be asked for ---------------------------------------------------------
 
@@ -271,14 +287,15 @@ class Engine:
         waits = self._running and self._others
         since = time.time() - (SPREAD if waits else 0.0)
         types = frozenset(self._works)
-        if self._stopping or not self._board.any_due(since, types):
+        if self._stopping or not self._board.any_due(since, types, self._patience):
             return False
         row = await self._database.write(
             lambda session: self._ledger.claim(session, types, since)
         )
         if row is not None:
+            self._unwritten.pop(row.id, None)
             run = Run(row, self._database, self._keep)
-            self._running[row.id] = _Running(run, self._works[row.type], self._attend)
+            self._running[row.id] = Running(run, self._works[row.type], self._attend)
         return row is not None
 
     # -- running -----------------------------------------------------------------------
@@ -287,22 +304,49 @@ class Engine:
         await self._database.write(partial(self._ledger.keep, run=run))
         self._woken.set()
 
-    async def _attend(self, running: "_Running") -> None:
+    async def _attend(self, running: Running) -> None:
         """Wait for the end of a work, and write it down."""
         error = await running.end()
         change = self._succession(running, error)
         try:
-            await self._database.write(
-                partial(self._ledger.finish, run=running.run, change=change)
-            )
-        except Exception:
+            await self._finish(running.run, change)
+        except Exception as failure:
             # As it stands it runs nowhere: it is put back in line with the next round.
             log.exception("the end of a job cannot be written")
+            self._remember(running.run.job_id, failure)
         finally:
             del self._running[running.run.job_id]
             self._woken.set()
 
-    def _succession(self, running: "_Running", error: BaseException | None) -> Change:
+    async def _finish(self, run: Run, change: Change) -> None:
+        """Write the end of a job; if its content is what cannot be written, without."""
+        try:
+            await self._database.write(
+                partial(self._ledger.finish, run=run, change=change)
+            )
+        except (TypeError, ValueError, OverflowError):
+            log.exception("what a job tells cannot be written")
+            await self._database.write(
+                partial(self._ledger.give_up, job_id=run.job_id, failure=UNWRITABLE)
+            )
+
+    def _remember(self, job_id: str, why: Exception) -> None:
+        """Tell those who wait here for the end of a job, unless it comes soon."""
+        words = str(why) if isinstance(why, GatewayError) else type(why).__name__
+        kind = StorageFull if isinstance(why, StorageFull) else GatewayError
+        row = self._board.row(job_id)
+        if row is not None:
+            error = kind(f"the end of the job {job_id} cannot be written: {words}")
+            loop = asyncio.get_running_loop()
+            loop.call_later(UNWRITTEN, self._tell_unwritten, row.id, row.version, error)
+
+    def _tell_unwritten(self, job_id: str, version: int, error: GatewayError) -> None:
+        row = self._board.row(job_id)
+        if row is not None and row.version == version:
+            self._unwritten[job_id] = version, error
+            self._board.wake(job_id)
+
+    def _succession(self, running: Running, error: BaseException | None) -> Change:
         """What becomes of a job whose work has ended."""
         if error is None:
             return states.succeeded
@@ -314,46 +358,3 @@ class Engine:
             return lambda row, now: states.failed(row, failure, now)
         asked, patience = wait_asked(error), self._patience
         return lambda row, now: states.stumbled(row, failure, asked, patience, now)
-
-
-class _Running:
-    """A job that this process runs: its work, and who waits for its end."""
-
-    def __init__(
-        self,
-        run: Run,
-        work: Work,
-        attend: Callable[["_Running"], Coroutine[Any, Any, None]],
-    ) -> None:
-        self.run = run
-        self.broken_off = False  # did not end by itself in time
-        self._timer: asyncio.TimerHandle | None = None
-        self._task = asyncio.ensure_future(work(run))
-        self.attending = asyncio.create_task(attend(self))
-
-    async def end(self) -> BaseException | None:
-        """Wait for the end of the work; what it raised."""
-        await asyncio.wait([self._task])
-        self.broken_off = self.broken_off or self.run.interrupted
-        self.go_on()
-        if self._task.cancelled():
-            return asyncio.CancelledError()
-        return self._task.exception()
-
-    def interrupt(self, grace: float) -> None:
-        """Let the work leave off at its next checkpoint, or where it is after that."""
-        if not self.run.interrupted:
-            self.run.interrupted = True
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(grace, self._break_off)
-
-    def go_on(self) -> None:
-        """Let the work go on after all, if it has not left off."""
-        self.run.interrupted = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _break_off(self) -> None:
-        self.broken_off = True
-        self._task.cancel()

@@ -34,6 +34,8 @@ CANCELLED = Failure(37, "Canceled job", "the job was cancelled")
 LOST = Failure(
     *_INTERNAL, "the process that ran the job ended, each time that it was tried"
 )
+#: Of a job whose end has words that cannot be written.
+UNWRITABLE = Failure(*_INTERNAL, "the job ended, but what it tells cannot be kept")
 
 
 def cause(error: BaseException) -> BaseException:

@@ -15,7 +15,7 @@ import orjson
 from gateway.errors import NotFound
 from gateway.jobs import states
 from gateway.jobs.board import LINGER
-from gateway.jobs.job import JobState
+from gateway.jobs.job import Failure, JobState
 from gateway.jobs.run import Run
 from gateway.jobs.states import Patience
 from gateway.storage import jobs as rows
@@ -116,7 +116,11 @@ class Ledger:
         """Take the job whose turn it is, if another may run and it waits since then."""
         if len(rows.in_state(session, _RUNNING)) >= self._concurrent:
             return None
-        row = rows.next_due(session, since, types)
+        patience = self._patience
+        row = rows.first_waiting(
+            session,
+            lambda row: row.type in types and states.is_due(row, since, patience),
+        )
         return row and self._put(session, states.claimed(row, self._owners.token))
 
     def keep(self, session: Session, run: Run) -> None:
@@ -130,6 +134,12 @@ class Ledger:
         row = rows.one(session, run.job_id)
         if row is not None and row.owner == self._owners.token:
             self._put(session, change(run.applied_to(row), time.time()))
+
+    def give_up(self, session: Session, job_id: str, failure: Failure) -> None:
+        """End a job without what its run has saved, if the job is still its own."""
+        row = rows.one(session, job_id)
+        if row is not None and row.owner == self._owners.token:
+            self._put(session, states.failed(row, failure, time.time()))
 
     def adopt(self, session: Session, own: frozenset[str]) -> None:
         """Put back in line what no living process runs; this one runs `own`."""

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 
 import orjson
 
-from gateway.errors import Conflict
+from gateway.errors import Conflict, encodable
 from gateway.jobs.failures import CANCELLED, LOST
 from gateway.jobs.job import Failure, JobState
 from gateway.storage.jobs import JobRow
@@ -26,6 +26,9 @@ CANCEL, PAUSE = "Cancel", "Pause"
 
 #: Nobody is waited for longer than this, whatever they ask for (seconds).
 _LONGEST_ASKED = 3600.0
+
+#: Moments that are written and read are no further apart than this (seconds).
+_CLOCK = 1.0
 
 _FINISHED = (JobState.SUCCESS.value, JobState.FAILURE.value)
 
@@ -46,6 +49,20 @@ class Patience:
 
 
 PATIENCE = Patience()
+
+
+def is_due(row: JobRow, since: float, patience: Patience = PATIENCE) -> bool:
+    """Whether the turn of a job that waits has come, if it had to come before `since`.
+
+    A moment further away than any pause is of a clock that was put back: it would never
+    come.
+    """
+    if row.state not in (JobState.PENDING.value, JobState.RETRY.value):
+        return False
+    pause = 0.0
+    if row.state == JobState.RETRY.value:
+        pause = max(patience.longest_pause, _LONGEST_ASKED)
+    return row.due <= since or row.due > since + pause + _CLOCK
 
 
 # -- what users ask for ------------------------------------------------------------------
@@ -191,4 +208,5 @@ def _idle(row: JobRow) -> JobRow:
 
 
 def _text(failure: Failure) -> str:
-    return orjson.dumps(asdict(failure)).decode()
+    made = replace(failure, details=encodable(failure.details))
+    return orjson.dumps(asdict(made)).decode()

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from gateway.dicom.dictionary import keyword_of
 from gateway.dicom.hierarchy import is_uid
@@ -31,17 +32,13 @@ from gateway.transfers.listing import resource_of
 from gateway.transfers.selection import select
 from gateway.transfers.tally import MOST_RESOURCES
 from gateway.web.context import gateway
+from gateway.web.presence import present
+from gateway.web.remote_headers import passed_on
 from gateway.web.replies import streaming
 from gateway.web.transmission import transmit
 
-#: Headers of one connection, or of the form in which a body went over it; ours differ.
-_OF_THE_CONNECTION = frozenset(
-    {
-        *("connection", "content-encoding", "content-length", "keep-alive", "te"),
-        *("proxy-authenticate", "proxy-authorization", "proxy-connection", "trailer"),
-        *("transfer-encoding", "upgrade", "x-content-type-options", "server"),
-    }
-)
+#: Say something of the bytes that does not hold once they are decoded.
+_OF_THE_CODING = ("Content-Encoding", "Content-MD5", "Digest", "Content-Digest")
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _UNKNOWN = "Unknown Tag & Data"  # Orthanc's name of what no dictionary has
 _LEVELS = {
@@ -70,39 +67,44 @@ async def get(request: web.Request, name: str) -> web.StreamResponse:
     """Any GET at the remote, streamed through: POST servers/{name}/get."""
     client = await gateway(request).servers.client(name)
     fields = Fields(await json_of(request))
-    async with client.call(
-        "GET",
-        _uri(fields),
-        arguments=fields.pairs("Arguments"),
-        headers=fields.pairs("HttpHeaders"),
-    ) as answer:
+    async with (
+        present(request),
+        client.call(
+            "GET",
+            _uri(fields),
+            arguments=fields.pairs("Arguments"),
+            headers=fields.pairs("HttpHeaders"),
+        ) as answer,
+    ):
+        empty = answer.status == HTTPStatus.NO_CONTENT
         headers = _passed_on(answer.headers)
-        headers.setdefault("Content-Type", "application/octet-stream")
-        response = web.StreamResponse(headers=headers)
+        if not empty:
+            headers.setdefault("Content-Type", "application/octet-stream")
+        response = web.StreamResponse(status=answer.status, headers=headers)
         async with streaming(request, response) as wanted:
-            if wanted:
+            if wanted and not empty:
                 archive = gateway(request).archive
                 await transmit(request, response, archive, answer.chunks())
     return response
 
 
-def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers of an answer that are for whoever asked us (RFC 9110 7.6.1)."""
-    named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
-    return {
-        name: headers[name]
-        for name in headers
-        if name.lower() not in _OF_THE_CONNECTION | named
-    }
+def _passed_on(headers: Mapping[str, str]) -> "CIMultiDict[str]":
+    """Headers of an answer whose body is decoded that are for whoever asked us."""
+    found = passed_on(headers)
+    if "Content-Encoding" in found:
+        for name in _OF_THE_CODING:
+            found.popall(name, None)
+    return found
 
 
 async def qido(request: web.Request, name: str) -> web.StreamResponse:
     """A search at the remote, answered in a simple form: POST servers/{name}/qido."""
     client = await gateway(request).servers.client(name)
     fields = Fields(await json_of(request))
-    matches = await client.query(
-        _uri(fields), fields.pairs("Arguments"), headers=fields.pairs("HttpHeaders")
-    )
+    path, arguments = _uri(fields), fields.pairs("Arguments")
+    headers = fields.pairs("HttpHeaders")
+    async with present(request):
+        matches = await client.query(path, arguments, headers=headers)
     return await asyncio.to_thread(
         lambda: reply([_simplified(match, name) for match in matches])
     )

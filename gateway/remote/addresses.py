@@ -53,7 +53,7 @@ def shown(url: URL | str) -> str:
         return "an address that cannot be read"
     place = parts.netloc.rpartition("@")[2]
     text = f"{parts.scheme}://{place}{parts.path}" if place else parts.path
-    return re.sub(r"[\x00-\x20\x7f]", "?", text)[:_LONGEST]
+    return re.sub(r"[\x00-\x20\x7f\ud800-\udfff]", "?", text)[:_LONGEST]
 
 
 def redirected(url: URL, location: str) -> URL | None:

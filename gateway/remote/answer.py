@@ -13,7 +13,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from gateway.errors import GatewayError, RemoteFailure
-from gateway.remote.failures import Failures, excerpt_of
+from gateway.remote.failures import Failures
 from gateway.remote.inflating import CODINGS, Inflating
 from gateway.remote.silence import Silence
 from gateway.remote.upload import Upload
@@ -55,7 +55,8 @@ class Answer:
     @property
     def content_type(self) -> str:
         """The media type as it came, fit for a message."""
-        return excerpt_of(self.headers.get("Content-Type", "")[:100].encode())
+        given = self.headers.get("Content-Type", "")[:100]
+        return self.failures.excerpt(given.encode("utf-8", "replace"))
 
     @property
     def kind(self) -> str:
@@ -118,11 +119,11 @@ class Answer:
 
     def refused(self, body: bytes) -> RemoteFailure:
         """The same, of a body that was read already."""
-        return self._failed(excerpt_of(body))
+        return self._failed(self.failures.excerpt(body))
 
     def unusable(self, what: str, body: bytes) -> RemoteFailure:
         """The error that a body is which was read, and means nothing."""
-        said = excerpt_of(body)
+        said = self.failures.excerpt(body)
         what = f"{what}: {said}" if said else what
         return self.failures.nonsense(what, self.status)
 
@@ -150,7 +151,7 @@ class Answer:
         except RemoteFailure:
             # The status is what counts; of its explanation we have what came.
             found += b" [cut]"
-        return excerpt_of(bytes(found[:_EXCERPT_BYTES]))
+        return self.failures.excerpt(bytes(found[:_EXCERPT_BYTES]))
 
     async def _raw(self) -> AsyncGenerator[bytes, None]:
         content = self._response.content

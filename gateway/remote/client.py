@@ -250,7 +250,9 @@ async def _stored(answer: Answer) -> StoreAnswer:
         raise answer.unusable(what, text)
     if conflict and not found.described:
         raise answer.refused(text)
-    return found
+    hidden = answer.failures.hidden
+    failed = tuple(one._replace(words=hidden(one.words)) for one in found.failed)
+    return replace(found, failed=failed)
 
 
 async def _matches_in_xml(answer: Answer) -> list[dict[str, Any]]:

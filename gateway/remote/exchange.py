@@ -7,7 +7,7 @@ within the same server, the end of the patience, and a line in the log.
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 import aiohttp
@@ -18,6 +18,7 @@ from gateway.remote.addresses import redirected, shown
 from gateway.remote.answer import Answer
 from gateway.remote.connections import Connection, Connections
 from gateway.remote.failures import Failures
+from gateway.remote.secrets import secrets_of
 from gateway.remote.silence import Silence
 from gateway.remote.upload import Upload
 
@@ -33,8 +34,8 @@ class Request:
     """One request, as often as it has to be sent."""
 
     method: str
-    url: URL
-    headers: "CIMultiDict[str]"
+    url: URL = field(repr=False)  # its query may name patients
+    headers: "CIMultiDict[str]" = field(repr=False)  # with passwords and tokens
     body: Callable[[], AsyncIterator[bytes]] | None = None
     length: int | None = None  # bytes of the body; None: chunked
     again: bool = True  # the body can be made more than once
@@ -80,16 +81,19 @@ class Exchanges:
         self, connection: Connection, request: Request, token: str | None
     ) -> AsyncIterator[Answer]:
         """Send a request once."""
-        failures = Failures(self._server, f"{request.method} {shown(request.url)}")
+        request = _signed(request, token)
+        failures = Failures(
+            self._server,
+            f"{request.method} {shown(request.url)}",
+            secrets_of(request.headers),
+        )
         silence = Silence(self._silence)
         upload = None
         if request.body is not None:
             upload = Upload(request.body(), request.length, silence, request.sent)
         response = None
         try:
-            response = await self._begin(
-                connection, _signed(request, token), silence, failures, upload
-            )
+            response = await self._begin(connection, request, silence, failures, upload)
             yield Answer(
                 response,
                 silence,

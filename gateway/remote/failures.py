@@ -7,6 +7,7 @@ without its query, which may name patients, and never what we sent as a password
 import re
 import ssl
 import time
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TypeVar
@@ -20,6 +21,7 @@ from gateway.errors import (
     RemoteRefused,
     RemoteTimeout,
 )
+from gateway.remote.secrets import hide
 
 _Kind = TypeVar("_Kind", bound=RemoteFailure)
 
@@ -66,16 +68,26 @@ _TRANSPORT: tuple[tuple[type[Exception], str, bool], ...] = (
 class Failures:
     """Makes the errors of one request."""
 
-    def __init__(self, server: str, request: str) -> None:
+    def __init__(self, server: str, request: str, secrets: Sequence[str] = ()) -> None:
         self._server = server  # its name
         self._request = request  # "GET https://pacs.example.org/dicom-web/studies"
+        self._secrets = secrets  # that went with it
+
+    def excerpt(self, body: bytes) -> str:
+        """The beginning of what it said, fit for a message."""
+        return _clean(self.hidden(body.decode("utf-8", "replace")), EXCERPT)
+
+    def hidden(self, text: str) -> str:
+        """What it said, without what we sent as a secret."""
+        return hide(text, self._secrets)
 
     def answered(
         self, status: int, reason: str | None, retry_after: str | None, excerpt: str
     ) -> RemoteFailure:
         """It answered, and not what was hoped for."""
         retry = status in _PASSING or (status >= 500 and status not in _LASTING)
-        text = f"it answered {status} {_clean(reason or _phrase(status), 60)}".rstrip()
+        said = self.hidden(reason or _phrase(status))
+        text = f"it answered {status} {_clean(said, 60)}".rstrip()
         text += _ADVICE.get(status, "")
         if excerpt:
             text += f": {excerpt}"
@@ -111,17 +123,12 @@ class Failures:
         retry_after: float | None = None,
     ) -> _Kind:
         return kind(
-            f"the remote server {self._server}, {self._request}: {what}",
+            f"the remote server {self._server}, {self._request}: {self.hidden(what)}",
             server=self._server,
             status=status,
             retry=retry,
             retry_after=retry_after,
         )
-
-
-def excerpt_of(body: bytes) -> str:
-    """The beginning of a body, fit for a message."""
-    return _clean(body.decode("utf-8", "replace"), EXCERPT)
 
 
 def _transport(error: Exception) -> tuple[str, bool]:

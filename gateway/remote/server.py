@@ -7,6 +7,7 @@ works with, and what is shown of it to others, which never holds a secret.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from gateway.definition import Unusable, definition_of
 from gateway.errors import BadRequest
@@ -114,10 +115,20 @@ def public(server: Server) -> dict[str, object]:
         )
     if server.oauth2 is not None:
         shown["OAuth2"] = {
-            key: None if key in _SECRET else value
-            for key, value in server.oauth2.items()
+            key: _shown(key, value) for key, value in server.oauth2.items()
         }
     return shown
+
+
+def _shown(key: str, value: str) -> str | None:
+    """A field of OAuth2 for others: a query may hold a key, and a user a password."""
+    if key in _SECRET:
+        return None
+    if key != "TokenUrl":
+        return value
+    parts = urlsplit(value)
+    place = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=place, query="", fragment="").geturl()
 
 
 def _property(value: object) -> str:

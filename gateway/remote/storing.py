@@ -30,6 +30,7 @@ _OTHERS = "0008119A"
 _INSTANCE = "00081155"
 _REASON = "00081197"
 _ERROR_COMMENT = "00000902"
+_LARGEST_REASON = 0xFFFF
 
 #: First and last reason, and what they mean (PS3.18 I.2.2, PS3.7 annex C).
 _WORDS = (
@@ -174,13 +175,18 @@ def _instance(item: Mapping[str, Any]) -> str:
 
 
 def _not_stored(item: Mapping[str, Any]) -> NotStored:
-    values = _values(item, _REASON)
-    try:
-        reason = int(values[0]) if values else 0
-    except (TypeError, ValueError):
-        reason = 0
+    reason = _reason(_values(item, _REASON))
     comment = _values(item, _ERROR_COMMENT)
     words = words_of(reason)
     if comment and isinstance(comment[0], str):
         words = f"{words}: {comment[0][:100]}"
     return NotStored(_instance(item), reason, words)
+
+
+def _reason(values: Sequence[Any]) -> int:
+    """The reason that is given, 0 for none or one that no US can hold (PS3.5 6.2)."""
+    try:
+        reason = int(values[0]) if values else 0
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return reason if 0 <= reason <= _LARGEST_REASON else 0

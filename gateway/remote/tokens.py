@@ -21,6 +21,7 @@ from gateway.remote.grants import TokenRequest, token_request
 _SECONDS = 30.0  # for the whole request: an answer is a few hundred bytes
 _CONNECTING = 10.0  # seconds of these until there is a connection
 _LARGEST = 65_536  # bytes of an answer that are read
+_LONGEST = 30 * 24 * 3600.0  # seconds that a token is used, whatever it is good for
 _UNSAID = 300.0  # seconds that a token is good for when the endpoint does not say
 _MARGIN = 60.0  # seconds before its end that a token is not used any more,
 _SHARE = 0.2  # but this much of its life at the most
@@ -115,7 +116,7 @@ class TokenSource:
                 server=self._server,
                 retry=True,
             ) from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             # The words of a failed request may show its address and a proxy's password.
             reason = type(error).__name__
             if isinstance(error, OSError) and error.strerror:
@@ -198,7 +199,7 @@ def _object(body: bytes) -> Mapping[str, object]:
 def _lifetime(value: object) -> float:
     """Seconds that a token is good for; some endpoints send them as a string."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
-        return float(value)
+        return min(float(value), _LONGEST)
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return float(value)
+        return float(min(value, _LONGEST))
     return _UNSAID

@@ -3,8 +3,8 @@
 What a change means, and which ones are allowed, is said in ``gateway.jobs``.
 """
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, field, fields
 
 from gateway.storage.database import Session
 from gateway.storage.stamp import Stamp, version_of
@@ -25,8 +25,8 @@ class JobRow:
     wanted: str
     owner: str
     due: float
-    request: str
-    checkpoint: str
+    request: str = field(repr=False)  # may hold secrets
+    checkpoint: str = field(repr=False)
     content: str
     progress: float
     created: float
@@ -36,7 +36,7 @@ class JobRow:
     error: str | None
 
 
-_NAMES = tuple(field.name for field in fields(JobRow))
+_NAMES = tuple(column.name for column in fields(JobRow))
 _COLUMNS = ", ".join(_NAMES)
 _SELECT = f"SELECT {_COLUMNS} FROM jobs"
 _ONE = f"{_SELECT} WHERE id = ?"
@@ -50,9 +50,8 @@ _IN_STATE = f"{_SELECT} WHERE state = ? ORDER BY number"
 _IDS = "SELECT id FROM jobs"
 _COUNT = "SELECT COUNT(*) FROM jobs"
 _NEXT_NUMBER = "SELECT COALESCE(MAX(number), 0) + 1 FROM jobs"
-_DUE = (
-    f"{_SELECT} WHERE state IN ('Pending', 'Retry') AND due <= ?"
-    " ORDER BY priority DESC, number"
+_WAITING = (
+    f"{_SELECT} WHERE state IN ('Pending', 'Retry') ORDER BY priority DESC, number"
 )
 _DELETE = "DELETE FROM jobs WHERE id = ?"
 _DELETE_OLDER = "DELETE FROM jobs WHERE created < ?"
@@ -94,11 +93,11 @@ def in_state(session: Session, state: str) -> list[JobRow]:
     return [JobRow(*row) for row in session.fetch(_IN_STATE, (state,))]
 
 
-def next_due(session: Session, now: float, types: frozenset[str]) -> JobRow | None:
-    """The job of these types whose turn it is."""
-    for row in session.iterate(_DUE, (now,)):
+def first_waiting(session: Session, fits: Callable[[JobRow], bool]) -> JobRow | None:
+    """The first in line of those that wait and fit."""
+    for row in session.iterate(_WAITING, ()):
         found = JobRow(*row)
-        if found.type in types:
+        if fits(found):
             return found
     return None
 

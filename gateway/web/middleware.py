@@ -37,7 +37,9 @@ from gateway.web.auth import CHALLENGE, Door
 from gateway.web.compression import compress
 from gateway.web.context import gateway
 from gateway.web.cors import Cors
+from gateway.web.foreign_pages import refuse_foreign_page
 from gateway.web.observation import HEADER
+from gateway.web.presence import GONE, is_gone
 from gateway.web.problems import Problem, answer
 from gateway.web.router import Found, Router
 
@@ -155,23 +157,12 @@ async def _dispatch(request: web.Request) -> web.StreamResponse:
     if route is not None:
         CURRENT.get().route = route.key
         if route.method not in ("GET", "OPTIONS"):
-            _refuse_foreign_page(request)
+            refuse_foreign_page(request, request.app[CORS])
         return await route.handler(request, **found.arguments)
     allow = {"Allow": found.allowed()}
     if method == "OPTIONS":
         return web.Response(status=HTTPStatus.NO_CONTENT, headers=allow)
     return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
-
-
-def _refuse_foreign_page(request: web.Request) -> None:
-    """Raise NotAllowed if a page of another site writes through somebody's browser.
-
-    Browsers say so; a page that may is named in CorsOrigins.
-    """
-    if request.headers.get("Sec-Fetch-Site") != "cross-site":
-        return
-    if not request.app[CORS].admits(request.headers.get("Origin", "")):
-        raise NotAllowed("a page of another site may not write here")
 
 
 def _hint(request: web.Request) -> str:
@@ -185,6 +176,9 @@ def _hint(request: web.Request) -> str:
 
 def _failed(request: web.Request, error: Exception) -> web.StreamResponse:
     """The answer that says what went wrong."""
+    if isinstance(error, ConnectionError) and is_gone(request):
+        log.debug("the client went away")
+        return web.Response(status=GONE)
     if not isinstance(error, GatewayError):
         log.error("%s %s failed", request.method, request.path, exc_info=error)
     status, name, number = next(

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.errors import BadRequest, GatewayError
+from gateway.errors import BadRequest, GatewayError, encodable
 from gateway.web.context import accept, gateway
 from gateway.web.cors import add_vary
 from gateway.wire.media import Offer, choose
@@ -80,7 +80,7 @@ def _as_orthanc(request: web.Request, problem: Problem) -> dict[str, Any]:
         "Method": request.method,
         "OrthancError": problem.name,
         "OrthancStatus": problem.number,
-        "Uri": request.path,
+        "Uri": encodable(request.path),
     }
 
 
@@ -90,5 +90,5 @@ def _details(request: web.Request, problem: Problem) -> dict[str, Any]:
         "title": problem.status.phrase,
         "status": problem.status.value,
         "detail": problem.message,
-        "instance": request.path,
+        "instance": encodable(request.path),
     }

@@ -34,9 +34,15 @@ async def streaming(
     """Send the head of the answer, then its body by `response.write` within.
 
     The value tells whether a body is wanted: HEAD has none. What goes wrong within
-    breaks the connection.
+    breaks the connection, and so does a head that cannot be sent: by then the framing
+    of the answer may be chosen, and no other answer would fit into it.
     """
-    await response.prepare(request)
+    try:
+        await response.prepare(request)
+    except Exception:
+        if request.transport is not None:
+            request.transport.abort()
+        raise
     try:
         yield request.method != "HEAD"
         await response.write_eof()

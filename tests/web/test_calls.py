@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 from gateway.dicom.hierarchy import orthanc_id
 from gateway.jobs.states import Patience
@@ -118,6 +119,47 @@ async def test_get_passes_the_answer_through(near, remote):
     assert seen.headers["Accept"] == "application/json"
     assert seen.headers["X-Mine"] == "1"
     assert seen.headers["Authorization"].startswith("Basic ")
+
+
+async def test_get_keeps_what_is_between_us_and_the_remote(near, remote):
+    headers = [
+        ("Content-Type", "text/plain"),
+        ("Set-Cookie", "session=theirs"),
+        ("Access-Control-Allow-Origin", "*"),
+        ("Link", "<a>"),
+        ("Link", "<b>"),
+        ("Content-Range", "bytes 0-1/9"),
+    ]
+
+    async def piece(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=206, body=b"ab", headers=CIMultiDict(headers))
+
+    remote.on("GET", f"{WEB}/studies", piece)
+    response = await near.post(f"{ROOT}/servers/far/get", json={"Uri": "/studies"})
+    assert (response.status, await response.read()) == (206, b"ab")
+    assert response.headers.getall("Link") == ["<a>", "<b>"]
+    assert response.headers["Content-Range"] == "bytes 0-1/9"
+    assert "Set-Cookie" not in response.headers
+    assert "Access-Control-Allow-Origin" not in response.headers
+    remote.reply("GET", f"{WEB}/studies", {"status": 204})
+    response = await near.post(f"{ROOT}/servers/far/get", json={"Uri": "/studies"})
+    assert (response.status, await response.read()) == (204, b"")
+    assert "Content-Type" not in response.headers
+
+
+async def test_a_remote_that_tells_what_we_sent_is_not_believed_to_be_discreet(
+    near, remote
+):
+    async def echo(request: web.Request) -> web.StreamResponse:
+        sent = request.headers["Authorization"]
+        told = f"{sent} alice:{SECRET} {request.headers['X-Key']}"
+        return web.Response(status=500, text=told)
+
+    remote.on("GET", f"{WEB}/studies", echo)
+    asked = {"Uri": "/studies", "HttpHeaders": {"X-Key": "k3y-of-mine"}}
+    told = await ask(near, "far/get", asked, status=502)
+    assert "it answered 500" in told["Message"]
+    assert told["Message"].endswith("(hidden) (hidden) (hidden)")
 
 
 async def test_get_decodes_what_the_remote_compressed(near, remote):

@@ -528,3 +528,73 @@ async def test_a_page_that_is_named_may_write(start: Any) -> None:
     page = {"Sec-Fetch-Site": "cross-site", "Origin": "https://viewer.example"}
     response = await client.delete("/dicom-web/studies/1.2", headers=page)
     assert response.status == 404
+
+
+FOREIGN = (
+    {"Origin": "http://elsewhere.example"},
+    {"Origin": "null"},
+    {"Origin": "http://[elsewhere"},
+    {"Referer": "http://elsewhere.example/page"},
+)
+
+
+@pytest.mark.parametrize("page", FOREIGN, ids=lambda page: str(*page.values()))
+async def test_a_browser_that_tells_less_of_a_page_is_enough(
+    start: Any, page: dict[str, str]
+) -> None:
+    client = await start()
+    for method, path in (
+        ("GET", "/dicom-web/studies/1.2?_method=DELETE"),
+        ("DELETE", "/dicom-web/studies/1.2"),
+        ("POST", "/instances"),
+    ):
+        response = await client.request(method, path, headers=page)
+        assert response.status == 403, (method, path)
+    assert (await client.get("/dicom-web/studies", headers=page)).status == 200
+
+
+async def test_a_browser_that_does_not_tell_of_the_page_follows_no_link_that_writes(
+    start: Any,
+) -> None:
+    client = await start()
+    path = "/dicom-web/studies/1.2?_method=DELETE"
+    browser = {"User-Agent": "Mozilla/5.0 (X11) Gecko/20100101 Firefox/140.0"}
+    assert (await client.get(path, headers=browser)).status == 403
+    script = {"User-Agent": "curl/8"}
+    assert (await client.get(path, headers=script)).status == 404
+
+
+async def test_our_own_pages_and_those_that_are_named_may_write(start: Any) -> None:
+    client = await start(CorsOrigins=["http://viewer.example"])
+    here = str(client.make_url("/")).rstrip("/")
+    behind = {"X-Forwarded-Host": "images.example", "X-Forwarded-Proto": "https"}
+    for headers in (
+        {"Origin": here},
+        {"Origin": here.replace("http://", "https://")},  # TLS ends before us
+        {"Origin": "http://viewer.example"},
+        {"Referer": f"{here}/page"},
+        {"Referer": "http://viewer.example/page?x"},
+        {"Origin": "https://images.example", **behind},
+        {"Origin": "http://Images.Example:80", "Host": "images.example"},
+        {},
+    ):
+        for method, path in (
+            ("GET", "/dicom-web/studies/1.2?_method=DELETE"),
+            ("DELETE", "/dicom-web/studies/1.2"),
+        ):
+            response = await client.request(method, path, headers=headers)
+            assert response.status == 404, headers
+
+
+async def test_an_address_that_is_no_text_is_told_of_all_the_same(start: Any) -> None:
+    client = await start()
+    for accept in ("application/json", "application/problem+json", "text/plain"):
+        async with connected(client) as connection:
+            await connection.send(
+                b"GET /nowhere/%ff%ED%B3%BF HTTP/1.1\r\nHost: a\r\nAccept: "
+                + accept.encode()
+                + b"\r\n\r\n"
+            )
+            answer = await connection.answer()
+        assert answer.status == 404
+        assert b"there is nothing at this path" in answer.body

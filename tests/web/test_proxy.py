@@ -13,8 +13,9 @@ import pytest
 from yarl import URL
 
 from tests.clients import JSON, ROOT, store
+from tests.connection import connected, head
 from tests.factories import content_type, dicom_file, image, multipart
-from tests.misbehaving import Heard, answer, cut, early, misbehaving, stall
+from tests.misbehaving import Heard, answer, cut, early, misbehaving, say, stall
 from tests.remote import Remote, running_remote
 
 NAME = "Far Away"
@@ -841,3 +842,81 @@ async def test_an_archive_that_cannot_keep_breaks_nothing(start, counted, option
     _, body = await get(near, f"{PROXY}/{ONE}/frames/1")
     assert body == b"theirs"
     assert await count(near) == 0
+
+
+# --- remotes that lie -----------------------------------------------------------------
+
+
+async def test_bytes_that_are_no_text_in_a_header_are_told_as_question_marks(start):
+    raw = (
+        b"HTTP/1.1 302 Else\xff\r\nLocation: http://x/\xe9\xff\r\nContent-Length: 0\r\n"
+    )
+    async with misbehaving(say(raw + b"\r\n")) as server:
+        near = await to(start, server.url)
+        response, body = await get(near, f"{PROXY}/studies", JSON)
+    assert response.status == 502
+    assert "it redirects (302) to http://x/??" in json.loads(body)["Message"]
+
+
+async def test_headers_that_nobody_may_send_on_are_left_out(start):
+    raw = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
+        b"X-Bad: a\x01b\r\nCache-Control: max-age=5\x02\r\nX-Good: c\r\n"
+        b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    )
+    async with misbehaving(say(raw)) as server:
+        near = await to(start, server.url)
+        response, body = await get(near, f"{PROXY}/{ONE}/bulk/7fe00010")
+        assert (response.status, body) == (200, b"ok")
+        assert "X-Bad" not in response.headers
+        assert response.headers["Cache-Control"] == "private, no-cache"
+        assert response.headers["X-Good"] == "c"
+        call = await near.post(
+            f"{ROOT}/servers/Far%20Away/get", json={"Uri": "/studies"}
+        )
+        assert (call.status, await call.read()) == (200, b"ok")
+        assert "X-Bad" not in call.headers
+
+
+async def test_a_status_that_means_nothing_is_not_passed_on(start):
+    async with misbehaving(answer(999, b"[]", JSON)) as server:
+        near = await to(start, server.url)
+        response, body = await get(near, f"{PROXY}/studies", JSON)
+    assert response.status == 502
+    assert "status 999" in json.loads(body)["Message"]
+
+
+async def test_a_tag_may_hold_a_comma(start, remote):
+    near = await to(start, remote.url)
+    held = 'W/"a, W/b", "c,d", W/"e"'
+    await get(near, f"{PROXY}/studies", JSON, **{"If-None-Match": held})
+    assert remote.seen[0].headers["If-None-Match"] == f'{held}, "a, W/b", "e"'
+
+
+@pytest.mark.parametrize("call", ["proxy", "get", "qido"])
+async def test_a_client_that_goes_away_does_not_keep_the_remote_busy(
+    start, caplog, call
+):
+    async with misbehaving(stall()) as server:
+        near = await to(start, server.url, Timeout=60)
+        asked = json.dumps({"Uri": "/studies"}).encode()
+        request = (
+            head("GET", f"{PROXY}/studies")
+            if call == "proxy"
+            else head(
+                "POST",
+                f"{ROOT}/servers/Far%20Away/{call}",
+                Content_Length=str(len(asked)),
+            )
+            + asked
+        )
+        async with connected(near) as connection:
+            await connection.send(request)
+            async with asyncio.timeout(5):
+                while not server.heard:  # noqa: ASYNC110 - of another thread's making
+                    await asyncio.sleep(0.01)
+            connection.vanish()
+        async with asyncio.timeout(5):
+            assert await server.heard[0].reader.read() == b""
+        await asyncio.sleep(0.05)
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]

@@ -1,5 +1,6 @@
 """`serve` as people run it: processes, ports, signals."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -11,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from gateway import serve
+from gateway.web.grace import Requests
 from tests.clients import JSON, ROOT
 from tests.factories import content_type, dicom_file, image, multipart
 from tests.settings import settings
@@ -231,3 +234,18 @@ def test_addresses_to_listen_on_may_be_configured(tmp_path: Path) -> None:
             assert get(f"http://{host}:{server.port}/health").status == 200
         with pytest.raises(OSError, match="refused"):
             get(at(server, "/health"))
+
+
+async def test_who_waits_for_a_job_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Jobs:
+        def let_all_go(self) -> None:
+            requests.under_way = 0
+            requests.last_one()
+
+    monkeypatch.setattr(serve, "_JOBS", 0.01)
+    requests = Requests()
+    requests.under_way = 1
+    async with asyncio.timeout(5):
+        assert await serve._all_end(requests, Jobs())  # type: ignore[arg-type]

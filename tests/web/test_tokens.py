@@ -231,7 +231,12 @@ async def test_a_token_is_used_until_shortly_before_its_end(endpoint: Endpoint) 
 
 
 @pytest.mark.parametrize(
-    ("expires_in", "used"), [(10, 8), ("600", 540), (None, 240), (0, 240), ("x", 240)]
+    ("expires_in", "used"),
+    [
+        *((10, 8), ("600", 540), (None, 240), (0, 240), ("x", 240)),
+        *((10**400, 30 * 86_400 - 60), (float("inf"), 30 * 86_400 - 60)),
+        (float("nan"), 240),
+    ],
 )
 async def test_any_lifetime_is_used_in_part(
     endpoint: Endpoint, expires_in: object, used: int

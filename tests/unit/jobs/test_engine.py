@@ -16,8 +16,9 @@ from gateway.errors import (
     RemoteTimeout,
     StorageFull,
 )
-from gateway.jobs import board
-from gateway.jobs.engine import Engine, Patience
+from gateway.jobs import board, ledger
+from gateway.jobs.engine import Engine, Patience, Run
+from gateway.jobs.failures import UNWRITABLE
 from gateway.jobs.job import Failure, JobState
 from tests.unit.jobs.engines import HASTE, LONG, Works, engine, reach, until
 
@@ -453,6 +454,15 @@ async def test_before_a_stop_who_waits_for_news_is_let_go(
     assert (await end).state is SUCCESS
 
 
+async def test_at_a_stop_who_waits_for_the_end_is_let_go_too(jobs: Engine) -> None:
+    job = await reach(jobs, await submit(jobs, "hold"), RUNNING)
+    end = asyncio.create_task(jobs.wait(job.id, finished=True))
+    await asyncio.sleep(0.02)
+    jobs.let_all_go()
+    assert (await end).state is RUNNING
+    assert (await jobs.wait(job.id, finished=True)).state is RUNNING
+
+
 async def test_polling_an_unchanged_job_reads_nothing(
     jobs: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -539,3 +549,60 @@ async def test_an_end_that_cannot_be_written_is_not_the_end(
         done = await jobs.wait(await submit(jobs, "do", "x"), finished=True)
         assert done.state is SUCCESS
     assert works.started == ["x"] * 3
+
+
+# -- what cannot be written ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [{"Reason": 2**70}, {"Name": "\udcff"}])
+async def test_a_job_whose_content_cannot_be_written_fails(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    async def tell(run: Run) -> None:
+        run.content = content
+
+    async with engine(tmp_path, {"tell": tell}) as jobs:
+        async with asyncio.timeout(LONG):
+            job = await jobs.wait(await submit(jobs, "tell"), finished=True)
+    assert (job.state, job.failure) == (FAILURE, UNWRITABLE)
+
+
+async def test_words_that_are_no_text_do_not_keep_a_job_from_its_end(
+    jobs: Engine, works: Works
+) -> None:
+    works.errors = [RemoteFailure("it redirects to \udcff", server="a")]
+    async with asyncio.timeout(LONG):
+        job = await jobs.wait(await submit(jobs, "fail"), finished=True)
+    assert job.failure is not None
+    assert job.failure.details == "it redirects to ?"
+
+
+async def test_who_waits_learns_that_the_end_cannot_be_written(
+    jobs: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(session: object, **_: object) -> None:
+        raise StorageFull
+
+    monkeypatch.setattr("gateway.jobs.engine.UNWRITTEN", 0.05)
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs._ledger, "finish", full)
+        job_id = await submit(jobs, "do")
+        async with asyncio.timeout(LONG):
+            with pytest.raises(StorageFull, match=job_id):
+                await jobs.wait(job_id, finished=True)
+    job = await reach(jobs, job_id, SUCCESS)  # once there is room again
+    assert await jobs.wait(job_id, finished=True) is job
+
+
+async def test_a_clock_that_is_put_back_does_not_stop_jobs(
+    tmp_path: Path, works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time
+    async with engine(tmp_path, works.table(), concurrent=1) as jobs:
+        await reach(jobs, await submit(jobs, "hold"), RUNNING)
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger.time, "time", lambda: now() + 86_400)
+            later = await submit(jobs, "do")
+        works.free.set()
+        async with asyncio.timeout(LONG):
+            assert (await jobs.wait(later, finished=True)).state is SUCCESS

@@ -13,7 +13,7 @@ from gateway.errors import (
     RemoteNotFound,
     RemoteRefused,
 )
-from gateway.remote.failures import LONGEST_WAIT, Failures, excerpt_of
+from gateway.remote.failures import LONGEST_WAIT, Failures
 
 FAILURES = Failures("pacs", "GET http://pacs/studies")
 
@@ -81,7 +81,7 @@ def test_retry_after_means_nothing_where_trying_again_does_not():
 
 
 def test_an_excerpt_is_short_and_one_line():
-    text = excerpt_of(b"a\r\n\t b\x00\x1b[31m\xff" + b"x" * 10_000)
+    text = FAILURES.excerpt(b"a\r\n\t b\x00\x1b[31m\xff" + b"x" * 10_000)
     assert text.startswith("a b?")
     assert len(text) <= 503
     assert text.isprintable()

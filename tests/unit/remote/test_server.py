@@ -97,6 +97,16 @@ def test_what_is_shown_and_printed_has_no_secret():
     assert shown["OAuth2"]["ClientId"] == "g"
 
 
+def test_the_query_of_a_token_endpoint_is_not_shown():
+    oauth2 = {"TokenUrl": "https://id:8443/t?key=hush#hush", "ClientId": "g"}
+    server = server_of("pacs", {"Url": "http://pacs/", "OAuth2": oauth2})
+    assert public(server)["OAuth2"] == {
+        "TokenUrl": "https://id:8443/t",
+        "ClientId": "g",
+    }
+    assert server.oauth2 == oauth2
+
+
 def test_a_login_in_the_address_is_not_shown():
     server = server_of("pacs", ["http://alice:hush@pacs:80/x"])
     assert public(server)["Url"] == "http://pacs:80/x/"
@@ -125,6 +135,20 @@ def test_a_login_in_the_address_is_not_shown():
         ({"Url": "http://h/", "OAuth2": "hush"}, "OAuth2 of"),
         ({"Url": "http://h/", "OAuth2": {"Hush": "x"}}, "OAuth2 of"),
         ({"Url": "http://h/", "OAuth2": {"ClientId": 1}}, "OAuth2.ClientId of"),
+        ({"Url": "http://h/", "OAuth2": {"TokenUrl": "hush"}}, "OAuth2.TokenUrl of"),
+        (
+            {"Url": "http://h/", "OAuth2": {"TokenUrl": "https://a:hush@id/"}},
+            "OAuth2.TokenUrl of",
+        ),
+        (
+            {"Url": "http://h/", "OAuth2": {"TokenUrl": "ftp://hush/"}},
+            "OAuth2.TokenUrl of",
+        ),
+        (
+            {"Url": "http://h/", "OAuth2": {"TokenUrl": "http://hush:x/"}},
+            "OAuth2.TokenUrl of",
+        ),
+        ({"Url": "http://hüsh/"}, "Url of the server pacs: "),
         ({"Url": "http://h/", "Mine": 1.5}, "Mine of"),
         ({"Url": "http://h/", "Mine": None}, "Mine of"),
     ],

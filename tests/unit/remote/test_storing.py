@@ -89,6 +89,13 @@ def test_strange_reasons_do_not_hide_that_an_instance_failed():
     assert failed[1].words == "data set does not match its SOP class (A900H)"
 
 
+@pytest.mark.parametrize("number", [2**70, -1, 0x10000, 1e300, "9" * 30])
+def test_a_reason_that_no_attribute_can_hold_is_none(number: object):
+    failed = {"00081198": {"vr": "SQ", "Value": [item("1.1", **reason(number))]}}
+    (one,) = store_answer_of(json.dumps(failed).encode()).failed
+    assert (one.instance, one.reason, one.words) == ("1.1", 0, "no reason given")
+
+
 def test_a_comment_on_an_error_is_told():
     commented = item("1.1", **reason(0x0110))
     commented["00000902"] = {"vr": "LO", "Value": ["no room"]}

@@ -32,7 +32,6 @@ ROW = JobRow(
     attempts=2,
     error=None,
 )
-TYPES = frozenset({"work"})
 
 
 @pytest.fixture
@@ -62,6 +61,11 @@ async def test_a_row_comes_back_as_it_was(database: SqliteDatabase) -> None:
     assert await database.read(rows.next_number) == 2
 
 
+def test_a_row_does_not_print_what_was_asked_for() -> None:
+    secret = replace(ROW, request="hush", checkpoint="hush")
+    assert "hush" not in repr(secret)
+
+
 async def test_what_has_changed_since_is_found(database: SqliteDatabase) -> None:
     await put(database, *[row(number) for number in range(1, 5)])
     found = await database.read(lambda session: rows.changed(session, 2))
@@ -81,7 +85,11 @@ async def test_whose_turn_it_is(database: SqliteDatabase) -> None:
         row(7, priority=1),
     )
     order = []
-    while found := await database.read(lambda s: rows.next_due(s, 5.0, TYPES)):
+
+    def fits(row: JobRow) -> bool:
+        return row.type == "work" and row.due <= 5.0
+
+    while found := await database.read(lambda s: rows.first_waiting(s, fits)):
         order.append(found.number)
         await put(database, replace(found, state="Running"))
     assert order == [3, 7, 2]
