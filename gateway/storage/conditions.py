@@ -5,7 +5,7 @@ on stored headers. A condition never loses a match: where SQL cannot be exact it
 much, and the filter is checked as well.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +29,8 @@ from gateway.dicom.normal_forms import (
     normalise_number,
     normalise_text,
 )
+from gateway.dicom.query import Sorting
+from gateway.errors import BadRequest
 
 #: More patterns or ranges than this are a list for the headers, not for SQL: an engine
 #: bounds the terms of an expression.
@@ -268,3 +270,20 @@ def say(
     if (how is _text and case_sensitive) or (how is _name and case_sensitive_names):
         condition.exact = False
     return level, condition
+
+
+_ALIASES = {Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
+
+
+def order_by(order: Sequence[Sorting], level: Level) -> str:
+    """The order in SQL; raises BadRequest for one that there is not at this level."""
+    said = []
+    way = ""
+    for sorting in order:
+        own, column, _ = COLUMNS.get(sorting.tag, (level, "", None))
+        if not column or own > level:
+            raise BadRequest(f"orderby: there is no order by {sorting.tag} here")
+        way = " DESC" if sorting.descending else ""
+        said.append(f"{column}{way}")
+    # The id makes it unique, in the direction in which an index can be read.
+    return ", ".join([*said, f"{_ALIASES[level]}.id{way}"]) if said else ""

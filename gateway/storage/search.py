@@ -20,8 +20,7 @@ from gateway.dicom.filters import Filter, Universal
 from gateway.dicom.hierarchy import Attributes, Level, tags_of
 from gateway.dicom.matching import matcher
 from gateway.dicom.query import Query
-from gateway.errors import BadRequest
-from gateway.storage.conditions import COLUMNS, COMPUTED, ONLINE, Condition, say
+from gateway.storage.conditions import COMPUTED, ONLINE, Condition, order_by, say
 from gateway.storage.database import Row, Session
 from gateway.storage.entries import inflate
 
@@ -110,7 +109,7 @@ class Remaining:
 
 def find(session: Session, query: Query) -> Iterator[Found]:
     """The matches of the query, in their order, within its limit and offset."""
-    search = _Search(session, query, order=_order_of(query))
+    search = _Search(session, query, order=order_by(query.order, query.level))
     return search.matches()
 
 
@@ -127,20 +126,6 @@ def matching(
 def remaining(session: Session, query: Query) -> Remaining:
     """How many matches the limit of the query cut off, counted for a moment only."""
     return _Search(session, query).remaining()
-
-
-def _order_of(query: Query) -> str:
-    """The order that a query wants, in SQL; raises BadRequest for one there is not."""
-    said = []
-    way = ""
-    for sorting in query.order:
-        level, column, _ = COLUMNS.get(sorting.tag, (Level.INSTANCE, "", None))
-        if not column or level > query.level:
-            raise BadRequest(f"orderby: there is no order by {sorting.tag} here")
-        way = " DESC" if sorting.descending else ""
-        said.append(f"{column}{way}")
-    # The id makes it unique, in the direction in which an index can be read.
-    return ", ".join([*said, f"{_ALIAS[query.level]}.id{way}"]) if said else ""
 
 
 class _Search:
