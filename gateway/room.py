@@ -88,8 +88,14 @@ class Room:
         Where the oldest give way, room was made: what another process took meanwhile is
         made again with the next group.
         """
-        limits = self._limits
         self.check_disk(size)
+        self.check_held(session, size, patients)
+
+    def check_held(
+        self, session: Session, size: int, patients: Collection[str]
+    ) -> None:
+        """The same, but for the disk: in the transaction that adds them it is certain."""
+        limits = self._limits
         if limits.recycle:
             return
         if (
