@@ -29,7 +29,7 @@ from gateway.parts import (
     use_temporary_directory,
 )
 from gateway.telemetry.counters import State
-from gateway.telemetry.logs import Volume, start_log
+from gateway.telemetry.logs import JsonLines, Volume, start_log
 from gateway.telemetry.notify import ServiceManager
 from gateway.web.context import ENDING, GATEWAY, Ending
 from gateway.web.monitor import REQUESTS
@@ -134,6 +134,12 @@ class _Announcement:
             f"dicomweb-gateway {VERSION}: {scheme}://{shown}:{port}{root}"
             f" (files in {settings.storage_directory})"
         )
+        if settings.log_format == "json":
+            told = logging.makeLogRecord(
+                {"name": __name__, "levelno": logging.INFO, "levelname": "INFO"}
+                | {"msg": self._text, "args": None}
+            )
+            self._text = JsonLines().format(told)
         self._turn, sender = os.pipe()  # holds one byte, until somebody has told
         os.write(sender, b".")
         os.close(sender)
