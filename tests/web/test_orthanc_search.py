@@ -142,6 +142,31 @@ async def test_objects_have_what_is_asked_for(held: Any) -> None:
     assert found["MainDicomTags"]["0008,0020"] == "20240101"
 
 
+async def test_what_is_below_a_patient_is_counted(held: Any) -> None:
+    names = [f"NumberOfPatientRelated{what}" for what in ("Studies", "Series")]
+    names.append("NumberOfPatientRelatedInstances")
+    (found,) = await find(
+        held,
+        Level="Patient",
+        Query={"PatientID": "P2"},
+        RequestedTags=names,
+        Expand=True,
+    )
+    assert found["RequestedTags"] == dict.fromkeys(names, "2")
+
+
+async def test_the_classes_of_a_study_are_told(held: Any) -> None:
+    await store(held, dicom_file(SOPClassUID="1.2.840.10008.5.1.4.1.1.4"))
+    (found,) = await find(
+        held,
+        Query={"PatientID": "P1"},
+        RequestedTags=["SOPClassesInStudy"],
+        Expand=True,
+    )
+    told = found["RequestedTags"]["SOPClassesInStudy"]
+    assert told == "1.2.840.10008.5.1.4.1.1.2\\1.2.840.10008.5.1.4.1.1.4"
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
