@@ -1,5 +1,6 @@
 """The application: the parts of a gateway behind its addresses."""
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -18,9 +19,11 @@ from gateway.web.auth import Door
 from gateway.web.context import GATEWAY
 from gateway.web.cors import Cors
 from gateway.web.grace import Requests
+from gateway.web.hosts import Hosts
 from gateway.web.middleware import (
     CORS,
     DOOR,
+    HOSTS,
     ROUTER,
     Signature,
     expect,
@@ -64,6 +67,20 @@ def make_monitor(settings: Settings, telemetry: Telemetry, worker: int = 0) -> M
     )
 
 
+def _hosts(settings: Settings) -> Hosts:
+    """By what names this server is spoken to: those of the machine, and of the settings."""
+    machine = socket.gethostname()
+    bound = settings.http_bind_addresses
+    return Hosts.of(
+        settings.allowed_hosts,
+        (machine, f"{machine}.local", settings.dicom_web.host, *bound),
+        open_here=not (
+            settings.remote_access_allowed or settings.authentication_enabled
+        ),
+        proxies=settings.trusted_proxies,
+    )
+
+
 def build(settings: Settings, monitor: Monitor | None = None) -> web.Application:
     """The application: its parts open when it starts and close when it ends.
 
@@ -91,7 +108,7 @@ def build(settings: Settings, monitor: Monitor | None = None) -> web.Application
         settings.remote_access_allowed,
         settings.registered_users if settings.authentication_enabled else None,
     )
-
+    app[HOSTS] = _hosts(settings)
     app[CORS] = Cors(
         settings.cors_origins,
         settings.cors_methods,

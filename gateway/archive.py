@@ -162,6 +162,11 @@ class Archive(Contents):
 
         return await asyncio.to_thread(work)
 
+    @property
+    def lane(self) -> Path:
+        """The folder of what arrives; a start removes what is left in it."""
+        return self._blobs.lane
+
     def scratch(self) -> Path:
         """A new file name beside what arrives; a start removes what is left of it.
 

@@ -54,6 +54,7 @@ class Commit:
         replaced: Replaced,
     ) -> None:
         self.gone = gone
+        self.size = 0  # bytes of those that are not held yet, once it is known
         self._replaced = replaced
         self.outcomes: list[Outcome | None] = [None] * len(group)  # as far as known
         self._blobs = blobs
@@ -64,7 +65,7 @@ class Commit:
 
     def compare(self, session: Session) -> int:
         """Tell apart what is held already; the size of all the rest."""
-        size = 0
+        self.size = 0
         for place, ready in enumerate(self._group):
             try:
                 self.outcomes[place] = held_already(
@@ -73,10 +74,10 @@ class Commit:
             except Exception as error:
                 self.outcomes[place] = _failed(ready, error)
             if self.outcomes[place] is None:
-                size += ready.entry.size
+                self.size += ready.entry.size
             else:
                 ready.discard()
-        return size
+        return self.size
 
     def patients(self) -> set[str]:
         """Orthanc's identifiers of the patients of those that are not held yet."""

@@ -21,6 +21,7 @@ no domain object: the one table from error to status is in ``gateway.web.middlew
     ├── StorageFull           no room left
     ├── Busy                  not now, but perhaps in a moment
     ├── NotAllowed            who asks may not
+    ├── Misdirected           it is meant for a server of another name
     ├── RemoteFailure         another server did not do what it was asked
     │   ├── RemoteTimeout     it was silent for too long
     │   ├── RemoteRefused     it does not let us in, or not do this
@@ -112,6 +113,10 @@ class Busy(GatewayError):
 
 class NotAllowed(GatewayError):
     """This caller may not do that."""
+
+
+class Misdirected(GatewayError):
+    """The request is meant for a server of another name."""
 
 
 class BadConfiguration(GatewayError):

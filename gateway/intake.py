@@ -38,7 +38,7 @@ from gateway.storage.blobs import DiskBlobs, Incoming
 from gateway.storage.database import Database, Session
 from gateway.storage.entries import entry_of
 from gateway.storage.grouping import Grouping
-from gateway.storage.index import Index
+from gateway.storage.index import Added, Index, Occupied
 from gateway.storage.replaced import Replaced
 from gateway.storage.threads import in_thread
 
@@ -225,20 +225,25 @@ class Intake:
         )
 
         def write(session: Session) -> None:
-            size = commit.compare(session)
-            if size:
+            if size := commit.compare(session):
                 self.room.check_new(session, size, commit.patients())
             commit.write()
 
         try:
             await self.room.make([ready.entry for ready in group])
             outcomes = await self._database.write_between(
-                write, commit.add, commit.finish
+                write, lambda session: self._add(session, commit), commit.finish
             )
         except Exception as error:
             return await self._commit_alone(group, commit.outcomes, error)
         self._gone = commit.gone
         return outcomes
+
+    def _add(self, session: Session, commit: Commit) -> list[Added | Occupied]:
+        """Add the rows, unless another process took the room for them meanwhile."""
+        if commit.size:
+            self.room.check_held(session, commit.size, commit.patients())
+        return commit.add(session)
 
     async def _commit_alone(
         self, group: list[Ready], known: list[Outcome | None], error: Exception

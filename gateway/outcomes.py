@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.dicom.header import Header
 from gateway.dicom.hierarchy import Uids
-from gateway.errors import GatewayError, NotDicom, StorageFull
+from gateway.errors import BadConfiguration, Busy, GatewayError, NotDicom, StorageFull
 
 
 class FailureReason(enum.IntEnum):
@@ -56,6 +56,13 @@ class Refused:
     message: str  # for people; names the attribute, never the patient
     sop_class: str = ""  # empty when the file did not tell
     instance: str = ""  # SOPInstanceUID, likewise
+    fault: type[Exception] | None = None  # of our own, where the instance has none
+    is_other: bool = False  # it is no DICOM file, nor was meant to be stored as one
+
+    @property
+    def is_for_later(self) -> bool:
+        """Whether nothing can be stored at the moment, whatever it is."""
+        return self.fault is not None and issubclass(self.fault, (OSError, Busy))
 
 
 Outcome = Stored | Refused
@@ -97,10 +104,21 @@ _REASONS: tuple[tuple[type[Exception], FailureReason], ...] = (
 )
 
 
+#: Errors of the family that are no fault of the instance.
+_OURS = (Busy, BadConfiguration)
+
+
 def refusal(error: Exception, sop_class: str, instance: str) -> Refused:
     """What an error means for an instance."""
-    message = str(error) if isinstance(error, GatewayError) else "an internal error"
     for kind, reason in _REASONS:
         if isinstance(error, kind):
-            return Refused(reason, message, sop_class, instance)
-    return Refused(FailureReason.PROCESSING_FAILURE, message, sop_class, instance)
+            return Refused(reason, str(error), sop_class, instance)
+    is_foreseen = isinstance(error, GatewayError)
+    message = str(error) if is_foreseen else "an internal error"
+    if isinstance(error, OSError):
+        message = "the storage cannot be written"
+    ours = not is_foreseen or isinstance(error, _OURS)
+    fault = type(error) if ours else None
+    return Refused(
+        FailureReason.PROCESSING_FAILURE, message, sop_class, instance, fault
+    )

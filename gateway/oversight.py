@@ -7,11 +7,11 @@ after the workers. It knows all of them through the numbers that they share.
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.config.settings import load
+from gateway.config.settings import Settings, load
 from gateway.errors import BadConfiguration
 from gateway.telemetry.counters import Telemetry
 from gateway.telemetry.logs import Volume
@@ -31,6 +31,7 @@ class Oversight:
     telemetry: Telemetry
     volume: Volume
     manager: ServiceManager
+    try_out: Callable[[Settings], object]  # raises BadConfiguration
     told: bool = False  # whether the manager knows that somebody serves
 
     @property
@@ -59,6 +60,19 @@ class Oversight:
         """Tell everybody that this is the end."""
         self.telemetry.stop()
         self.manager.tell("STOPPING=1")
+
+    def check(self) -> None:
+        """Raise BadConfiguration if a server could not start as configured now. Blocks."""
+        self.try_out(load(self.config_paths, os.environ).settings)
+
+    def may_restart(self) -> bool:
+        """Whether to start again; what could not start does not end what serves. Blocks."""
+        try:
+            self.check()
+        except BadConfiguration as error:
+            log.error("it is not started again, everything stays as it is: %s", error)
+            return False
+        return True
 
     def read_again(self) -> None:
         """Read LogLevel again; what cannot be read changes nothing. Blocks."""

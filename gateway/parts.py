@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from gateway.archive import Archive
 from gateway.config.settings import Settings
@@ -45,14 +46,19 @@ def _installed_version() -> str:
 VERSION = _installed_version()
 
 
+def temporary_directory(settings: Settings) -> Path | None:
+    """Where short-lived files are to lie, if that is said; raises BadConfiguration."""
+    folder = settings.temporary_directory
+    if folder is not None and not folder.is_dir():
+        raise BadConfiguration(f"TemporaryDirectory {folder} is not a folder")
+    return folder
+
+
 def use_temporary_directory(settings: Settings) -> None:
     """Let short-lived files lie where the settings say; raises BadConfiguration."""
-    folder = settings.temporary_directory
-    if folder is None:
-        return
-    if not folder.is_dir():
-        raise BadConfiguration(f"TemporaryDirectory {folder} is not a folder")
-    tempfile.tempdir = str(folder)
+    folder = temporary_directory(settings)
+    if folder is not None:
+        tempfile.tempdir = str(folder)
 
 
 def make_archive(settings: Settings, watch: Watch = ignored) -> WatchedArchive:

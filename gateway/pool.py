@@ -10,6 +10,7 @@ import ctypes
 import multiprocessing
 import os
 import resource
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -74,7 +75,7 @@ class Pool:
                 context = multiprocessing.get_context("forkserver")
                 context.set_forkserver_preload(["gateway.dicom.job"])
                 self._executor = ProcessPoolExecutor(
-                    self._count, context, _bounded, (self._memory,)
+                    self._count, context, _bounded, (self._memory, os.getpid())
                 )
             executor = self._executor
             try:
@@ -89,10 +90,31 @@ class Pool:
         executor.shutdown(wait=False)
 
 
-def _bounded(memory: int) -> None:
-    """Set up a process: bounded, deaf to the keyboard, gone when its parent is."""
+def _bounded(memory: int, server: int) -> None:
+    """Set up a process: bounded, deaf to the keyboard, gone when its parent is.
+
+    Its parent forks for the server, and lives as long as any of its children: they have
+    to see for themselves that the server is gone.
+    """
+    _end_with(server)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def _end_with(server: int) -> None:
+    """End this process once that one has, however it did."""
+    try:
+        descriptor = os.pidfd_open(server)
+    except ProcessLookupError:
+        os._exit(1)
+    except (OSError, AttributeError):
+        return  # the system has no such thing
+
+    def wait() -> None:
+        select.select([descriptor], [], [])
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end", daemon=True).start()

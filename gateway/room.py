@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Collection, Sequence
 
-from gateway.errors import StorageFull
+from gateway.errors import Busy, StorageFull
 from gateway.outcomes import Limits
 from gateway.storage import recycling
 from gateway.storage.blobs import DiskBlobs
@@ -52,6 +52,8 @@ class Room:
     async def check(self, size: int) -> None:
         """Raise StorageFull if the disk cannot take that many more bytes.
 
+        Busy if the disk is gone.
+
         What it said a moment ago is believed. The bound on what is held comes later,
         for what is new alone: a request that is sent again must not fail by it.
         """
@@ -59,7 +61,11 @@ class Room:
         age = time.monotonic() - self._measured
         is_known = age < _ROOM_SECONDS and self._free - size > 2 * free_space
         if free_space and not is_known:
-            await asyncio.to_thread(self.check_disk, size)
+            try:
+                await asyncio.to_thread(self.check_disk, size)
+            except OSError as error:
+                log.error("the disk cannot be asked for its room: %s", error)
+                raise Busy("the storage cannot be reached") from error
 
     def check_disk(self, size: int) -> None:
         """Raise StorageFull if so many bytes more would leave too little free space."""
@@ -82,8 +88,14 @@ class Room:
         Where the oldest give way, room was made: what another process took meanwhile is
         made again with the next group.
         """
-        limits = self._limits
         self.check_disk(size)
+        self.check_held(session, size, patients)
+
+    def check_held(
+        self, session: Session, size: int, patients: Collection[str]
+    ) -> None:
+        """The same, but for the disk: in the transaction that adds them it is certain."""
+        limits = self._limits
         if limits.recycle:
             return
         if (

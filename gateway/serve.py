@@ -22,9 +22,15 @@ from gateway.config.settings import Settings, load
 from gateway.jobs.engine import Engine
 from gateway.listening import BACKLOG, LOOPBACK, bind, hosts
 from gateway.oversight import Oversight
-from gateway.parts import PRIVATE, VERSION, make_archive, use_temporary_directory
+from gateway.parts import (
+    PRIVATE,
+    VERSION,
+    make_archive,
+    temporary_directory,
+    use_temporary_directory,
+)
 from gateway.telemetry.counters import State
-from gateway.telemetry.logs import Volume, start_log
+from gateway.telemetry.logs import JsonLines, Volume, start_log
 from gateway.telemetry.notify import ServiceManager
 from gateway.web.context import ENDING, GATEWAY, Ending
 from gateway.web.grace import Requests
@@ -95,7 +101,13 @@ def _oversight(
     telemetry = make_telemetry(settings, workers)
     manager = ServiceManager.of(os.environ, os.getpid())
     volume = Volume(telemetry.board, settings.log_level)
-    return Oversight(config_paths, telemetry, volume, manager)
+    return Oversight(config_paths, telemetry, volume, manager, _try_out)
+
+
+def _try_out(settings: Settings) -> None:
+    """Raise BadConfiguration for what is read when the server starts, but the archive."""
+    temporary_directory(settings)
+    server_context(settings)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -127,6 +139,12 @@ class _Announcement:
             f"dicomweb-gateway {VERSION}: {scheme}://{shown}:{port}{root}"
             f" (files in {settings.storage_directory})"
         )
+        if settings.log_format == "json":
+            told = logging.makeLogRecord(
+                {"name": __name__, "levelno": logging.INFO, "levelname": "INFO"}
+                | {"msg": self._text, "args": None}
+            )
+            self._text = JsonLines().format(told)
         self._turn, sender = os.pipe()  # holds one byte, until somebody has told
         os.write(sender, b".")
         os.close(sender)
@@ -153,7 +171,7 @@ async def _serve(
 ) -> bool:
     """Serve until told to stop; whether to start again."""
     stop, again = asyncio.Event(), asyncio.Event()
-    _listen_to_signals(place, stop, again)
+    _listen_to_signals(place, oversight, stop, again)
     monitor = make_monitor(settings, oversight.telemetry, place.number if place else 0)
     app = build(settings, monitor)
     requests = app[REQUESTS]
@@ -161,6 +179,7 @@ async def _serve(
     app[ENDING] = Ending(
         stop=lambda: os.kill(server, signal.SIGTERM),
         restart=lambda: os.kill(server, RESTART),
+        check=oversight.check,
     )
     runner = web.AppRunner(
         app,
@@ -194,15 +213,26 @@ async def _serve(
 
 
 def _listen_to_signals(
-    place: Place | None, stop: asyncio.Event, again: asyncio.Event
+    place: Place | None,
+    oversight: Oversight,
+    stop: asyncio.Event,
+    again: asyncio.Event,
 ) -> None:
     """Let the operating system say when to stop, and whether to start again then."""
 
-    def restart() -> None:
-        again.set()
-        stop.set()
-
     loop = asyncio.get_running_loop()
+    asked: set[asyncio.Task[None]] = set()
+
+    async def ask() -> None:
+        if await asyncio.to_thread(oversight.may_restart):
+            again.set()
+            stop.set()
+
+    def restart() -> None:
+        task = loop.create_task(ask())
+        asked.add(task)  # else it might be collected before it is done
+        task.add_done_callback(asked.discard)
+
     for number in STOP:
         loop.add_signal_handler(number, stop.set)
     if place is None:  # else it is for the parent to say

@@ -68,7 +68,7 @@ def look_after(
             workers.start(number)
         while workers.running:
             told = _next_signal(heard, oversight.patience)
-            if told in (*STOP, RESTART):
+            if told in STOP or (told == RESTART and oversight.may_restart()):
                 code = AGAIN if told == RESTART else 0
                 workers.stop()
             elif told == signal.SIGHUP:

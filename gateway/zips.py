@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import IO
 
 from gateway.archive import Archive
@@ -58,6 +59,7 @@ async def _store_member(
         raise TooLarge("a file of the zip inflates absurdly far")
     if member.file_size > _ZIP_MEMBER_SIZE:
         raise TooLarge("a file of the zip is absurdly large")
+    is_other = not member.file_size or _is_directory(member.filename)
     async with archive.receive() as receiver:
         try:
             inflated = await asyncio.to_thread(container.open, member)
@@ -65,13 +67,23 @@ async def _store_member(
                 while chunk := await asyncio.to_thread(inflated.read, _STEP):
                     await receiver.write(chunk)
                     if not _may_be_dicom(chunk, inflated):
+                        is_other = True
                         break  # whatever it is, it is not worth the room on the disk
         except (*_BROKEN, OSError) as error:
             return Refused(
                 FailureReason.PROCESSING_FAILURE,
                 f"it cannot be read from the zip: {error}",
             )
-        return await receiver.keep()
+        outcome = await receiver.keep()
+    if isinstance(outcome, Refused):
+        is_other &= outcome.reason is FailureReason.CANNOT_UNDERSTAND
+        return replace(outcome, is_other=is_other)
+    return outcome
+
+
+def _is_directory(name: str) -> bool:
+    """Whether it is the list of the others on a medium (PS3.10 8.6), no instance."""
+    return name.rpartition("/")[2].partition(".")[0].upper() == "DICOMDIR"
 
 
 def _may_be_dicom(chunk: bytes, inflated: IO[bytes]) -> bool:

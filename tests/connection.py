@@ -81,7 +81,7 @@ async def connected(client: Any) -> AsyncIterator[Connection]:
 def head(method: str, path: str, **headers: str) -> bytes:
     """The head of a request; underscores in names of headers become dashes."""
     lines = [f"{method} {path} HTTP/1.1"]
-    given = {"Host": "archive.test", **headers}
+    given = {"Host": "archive.localhost", **headers}
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in given.items()]
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
 

@@ -17,7 +17,8 @@ import psutil
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 _ANNOUNCEMENT = re.compile(
-    r"^dicomweb-gateway \S+: (https?://\S+:(\d+)/\S*)", re.MULTILINE
+    r"^(?:\{.*\"message\":\")?dicomweb-gateway \S+: (https?://\S+:(\d+)/\S*)",
+    re.MULTILINE,
 )
 _SECONDS = 20.0
 

@@ -150,6 +150,7 @@ TABLE = (
     Option("HttpDescribeErrors", Flag(), True, NOW, "errors are explained in a body"),
     Option("HttpCompressionEnabled", Flag(), False, NOW, "answers are compressed"),
     _ours("TrustedProxies", Networks(), ["*"], NOW, "whose Forwarded is believed"),
+    _ours("AllowedHosts", TextList(), [], NOW, "names that the server goes by"),
     # What pages of other sites may do
     _ours("CorsOrigins", TextList(), [], NOW, "sites whose pages may come in"),
     _ours(

@@ -98,6 +98,7 @@ class Settings:
     http_describe_errors: bool
     http_compression_enabled: bool
     trusted_proxies: tuple[Network, ...]
+    allowed_hosts: tuple[str, ...]  # empty: the names of this machine, if it is open
 
     cors_origins: tuple[str, ...]  # empty: none
     cors_methods: tuple[str, ...]

@@ -75,6 +75,16 @@ def check_number(layout: PixelLayout, number: int) -> None:
         raise NotFound(f"no frame {number}: the instance has {layout.number_of_frames}")
 
 
+def check_whole(layout: PixelLayout) -> None:
+    """Raise CannotTranscode if the pixel data has no room for all its frames.
+
+    To be asked before anything is made for each of them: the header may tell of as many
+    as it likes.
+    """
+    if layout.number_of_frames > layout.frames_at_most:
+        raise CannotTranscode("the pixel data ends before the last of its frames")
+
+
 def native_run(layout: PixelLayout, number: int) -> tuple[int, int] | None:
     """Offset and size of an uncompressed frame that the file holds as it goes out.
 

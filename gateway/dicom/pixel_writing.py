@@ -12,7 +12,7 @@ import numpy
 
 from gateway.dicom import codecs, encoders
 from gateway.dicom.bulk import ReadAt
-from gateway.dicom.frames import exactly, index_of, read_frame, word_of
+from gateway.dicom.frames import check_whole, exactly, index_of, read_frame, word_of
 from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN, PixelLayout
 from gateway.dicom.rewrite import head
 from gateway.dicom.values import little_endian
@@ -37,8 +37,10 @@ def write_pixels(
     if not is_encoded_anew(layout, target):
         _copy(layout, read, out)
     elif target == EXPLICIT_LITTLE_ENDIAN:
+        check_whole(layout)
         _write_native(layout, read, out)
     else:
+        check_whole(layout)
         _write_fragments(layout, read, target, out)
     return encoders.decoded(layout).length / max(out.tell() - start, 1)
 

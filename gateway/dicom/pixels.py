@@ -27,6 +27,12 @@ DOUBLE_PIXEL_DATA = "7FE00009"
 _TAGS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA)
 _FLOAT_BITS = {FLOAT_PIXEL_DATA: 32, DOUBLE_PIXEL_DATA: 64}
 
+#: The greatest value of an IS (PS3.5 6.2).
+_MOST_FRAMES = 2**31 - 1
+
+#: Bytes of the header of a fragment: a frame takes one at least.
+_FRAGMENT = 8
+
 #: A value that stands in the header, or where in the file it lies.
 Table = bytes | tuple[int, int]
 
@@ -81,6 +87,13 @@ class PixelLayout:
         samples = 2 if self.is_halved else self.samples_per_pixel
         return self.rows * self.columns * samples * self.bits_allocated
 
+    @property
+    def frames_at_most(self) -> int:
+        """How many frames the value has room for, whatever the header says of it."""
+        if self.encapsulated:
+            return self.length // _FRAGMENT
+        return self.length * 8 // max(self.frame_bits, 1)
+
 
 def has_pixels(attributes: Attributes) -> bool:
     """Whether there is pixel data, whatever the header says of it."""
@@ -113,7 +126,7 @@ def layout_of(
         pixel_representation=_number(attributes, "00280103", 0),
         photometric_interpretation=_text(attributes, "00280004", "MONOCHROME2"),
         planar_configuration=_number(attributes, "00280006", 0),
-        number_of_frames=max(_number(attributes, "00280008", 1), 1),
+        number_of_frames=min(max(_number(attributes, "00280008", 1), 1), _MOST_FRAMES),
         offset=offset,
         length=length,
         encapsulated=transfer_syntax not in NATIVE,

@@ -10,14 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from gateway.archive import Archive, Instance, Piece
 from gateway.dicom import encoders
-from gateway.dicom.frames import check_number, native_run
+from gateway.dicom.frames import check_number, check_whole, native_run
 from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN, PixelLayout
 from gateway.dicomweb.frame_types import Wanted, as_stored, wanted, what_there_is
 from gateway.errors import BadRequest, NotAcceptable
@@ -26,10 +26,14 @@ from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.context import uids as uids_of
 from gateway.web.files import Section, send_file
 from gateway.web.replies import streaming
-from gateway.web.transmission import transmit
+from gateway.web.transmission import Body, transmit
 from gateway.wire import multipart
 
 _LONGEST_NUMBER = 9
+
+#: Frames whose places in the file are held at a time. An answer with more of them does
+#: not tell its length: to count it is to look at each.
+GROUP = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,17 @@ async def retrieve(
     asked = _numbers(unquote(frames)) if frames else []
     held = await parts.archive.instance(*uids_of(study, series, instance))
     layout = await parts.imaging.layout(held)
-    numbers = asked or range(1, layout.number_of_frames + 1)
-    for number in numbers:
+    for number in asked:
         check_number(layout, number)
+    if not asked:
+        check_whole(layout)
+    numbers = asked or range(1, layout.number_of_frames + 1)
     chosen = wanted(accept(request), layout, one=len(numbers) == 1)
     if chosen is None:
         raise NotAcceptable(what_there_is(layout))
     found = Frames(held, layout, numbers, chosen, location_of(request, held))
+    if len(numbers) > GROUP:
+        return await _in_groups(request, found)
     runs = await stored(parts.imaging, found)
     if runs is not None:
         return await _given(request, found, runs)
@@ -173,6 +181,41 @@ async def _given(
         if body_wanted:
             await transmit(request, response, gateway(request).archive, pieces)
     return response
+
+
+async def _in_groups(request: web.Request, found: Frames) -> web.StreamResponse:
+    """Very many frames: what is known of each is held for some of them only."""
+    parts = gateway(request)
+    boundary = multipart.new_boundary()
+    async with aclosing(bodies(parts.imaging, found, boundary)) as several:
+        body = await anext(several, None)
+        response = _response(found, boundary)
+        async with streaming(request, response) as body_wanted:
+            while body_wanted and body is not None:
+                await transmit(request, response, parts.archive, body)
+                body = await anext(several, None)
+            if body_wanted:
+                await response.write(multipart.closing(boundary))
+        return response
+
+
+async def bodies(
+    imaging: Imaging, found: Frames, boundary: str, *, first: bool = True
+) -> AsyncGenerator[Body, None]:
+    """The parts of frames: a group at a time from the file, or one by one as made."""
+    for start in range(0, len(found.numbers), GROUP):
+        some = replace(found, numbers=found.numbers[start : start + GROUP])
+        runs = await stored(imaging, some)
+        if runs is not None:
+            yield pieces_of(some, runs, boundary, first=first)
+            first = False
+            continue
+        numbers = iter(some.numbers)
+        async with aclosing(made(imaging, some)) as frames:
+            async for frame in frames:
+                head = some.head(boundary, next(numbers), len(frame), first=first)
+                yield [head, frame]
+                first = False
 
 
 def _response(found: Frames, boundary: str) -> web.StreamResponse:

@@ -4,13 +4,14 @@ Each frame is negotiated and given as at its own address, which its part names. 
 one part, at the address of its bulk data: it has no frames that could be cut out.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
 from aiohttp import web
 
 from gateway.archive import Instance
+from gateway.dicom.frames import check_whole
 from gateway.dicom.pixels import PIXEL_DATA, PixelLayout
 from gateway.dicom.subject import video_type
 from gateway.dicomweb import bulk, frames, gathered
@@ -23,9 +24,6 @@ from gateway.web.context import uids as uids_of
 from gateway.web.replies import MULTIPART
 from gateway.web.transmission import Body
 from gateway.wire.media import Offer, choose
-
-#: Frames whose places in the file are held at a time.
-_GROUP = 256
 
 
 async def retrieve(
@@ -58,12 +56,13 @@ async def _look(request: web.Request, held: Instance) -> Tally:
 async def _can_be_told_apart(
     request: web.Request, held: Instance, layout: PixelLayout
 ) -> bool:
-    """Whether it is known where the frames of an instance are."""
-    if layout.encapsulated:
-        try:
+    """Whether it is known where all the frames of an instance are."""
+    try:
+        check_whole(layout)
+        if layout.encapsulated:
             await gateway(request).imaging.stored_runs(held, [1])
-        except (CannotTranscode, NotFound, Truncated):
-            return False
+    except (CannotTranscode, NotFound, Truncated):
+        return False
     return True
 
 
@@ -103,42 +102,15 @@ async def _image_parts(
     boundary: str,
     first: bool,
 ) -> AsyncGenerator[Body, None]:
-    if not await _can_be_told_apart(request, held, layout):
-        return
-    for start in range(1, layout.number_of_frames + 1, _GROUP):
-        stop = min(start + _GROUP, layout.number_of_frames + 1)
-        some = _some(request, held, layout, range(start, stop))
-        if some is None:
-            return
-        async with aclosing(_bodies(request, some, boundary, first)) as bodies:
-            async for body in bodies:
-                yield body
-        first = False
-
-
-def _some(
-    request: web.Request, held: Instance, layout: PixelLayout, numbers: Sequence[int]
-) -> Frames | None:
-    """Some frames as they are wanted; None if they cannot be had so."""
     chosen = wanted(accept(request), layout, one=False)
-    if chosen is None:
-        return None
-    location = frames.location_of(request, held)
-    return Frames(held, layout, numbers, chosen, location)
-
-
-async def _bodies(
-    request: web.Request, some: Frames, boundary: str, first: bool
-) -> AsyncGenerator[Body, None]:
-    """The parts of some frames: all together from the file, or one by one as made."""
-    imaging = gateway(request).imaging
-    runs = await frames.stored(imaging, some)
-    if runs is not None:
-        yield frames.pieces_of(some, runs, boundary, first=first)
+    if chosen is None or not await _can_be_told_apart(request, held, layout):
         return
-    numbers = iter(some.numbers)
-    async with aclosing(frames.made(imaging, some)) as made:
-        async for frame in made:
-            head = some.head(boundary, next(numbers), len(frame), first=first)
-            yield [head, frame]
-            first = False
+    numbers = range(1, layout.number_of_frames + 1)
+    location = frames.location_of(request, held)
+    found = Frames(held, layout, numbers, chosen, location)
+    imaging = gateway(request).imaging
+    async with aclosing(
+        frames.bodies(imaging, found, boundary, first=first)
+    ) as several:
+        async for body in several:
+            yield body

@@ -21,7 +21,7 @@ from gateway.dicomweb import showing
 from gateway.dicomweb.gathered import GONE
 from gateway.dicomweb.picture_parts import PARTS, SINGLES, in_parts
 from gateway.dicomweb.showing import Shown
-from gateway.errors import BadRequest, NotAcceptable, NotFound
+from gateway.errors import BadRequest, NotAcceptable, NotFound, TooLarge
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.replies import MULTIPART
@@ -113,6 +113,10 @@ async def _images(
         one = await showing.shown(archive, instance)
         if one.subject.kind is not Kind.IMAGE:
             raise NotAcceptable("this presentation state concerns what is no image")
+        if one.subject.frames > showing.MOST_FRAMES:
+            raise TooLarge(
+                f"a state is applied to images of up to {showing.MOST_FRAMES} frames"
+            )
         every = range(1, one.subject.frames + 1)
         numbers = [number for number in named if number in every] or every
         shown_as = presented(one, held, state, numbers, options)

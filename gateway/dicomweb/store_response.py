@@ -25,6 +25,7 @@ class StoreResponse:
         self._unnamed = _Items(b"0008119A")  # failures that name no instance
         self._study: str | None = None  # of all that is stored, while it is the same
         self._reasons: set[FailureReason] = set()
+        self._for_later = 0  # of the failures
         self._warned = False
 
     def add(self, outcome: Outcome, warning: WarningReason | None = None) -> None:
@@ -56,6 +57,7 @@ class StoreResponse:
 
     def _add_refused(self, refused: Refused) -> None:
         self._reasons.add(refused.reason)
+        self._for_later += refused.is_for_later
         item = {
             "00000902": {"vr": "LO", "Value": [refused.message[:_LONGEST_COMMENT]]},
             "00081197": {"vr": "US", "Value": [int(refused.reason)]},
@@ -69,13 +71,18 @@ class StoreResponse:
 
     @property
     def status(self) -> HTTPStatus:
-        """By PS3.18 table 10.5.3-1; 507 where nothing was stored for lack of room."""
+        """By PS3.18 table 10.5.3-1, where nothing was stored for a fault of some part.
+
+        507 if it was for lack of room, 503 if the storage does not work.
+        """
         if not self._reasons:
             return HTTPStatus.ACCEPTED if self._warned else HTTPStatus.OK
         if self._stored.count:
             return HTTPStatus.ACCEPTED
         if self._reasons == {FailureReason.OUT_OF_RESOURCES}:
             return HTTPStatus.INSUFFICIENT_STORAGE
+        if self._for_later == self._failed.count + self._unnamed.count:
+            return HTTPStatus.SERVICE_UNAVAILABLE
         return HTTPStatus.CONFLICT
 
     @property

@@ -36,8 +36,8 @@ async def of_resource(request: web.Request, orthanc_id: str) -> web.StreamRespon
 
 async def of_several(request: web.Request) -> web.StreamResponse:
     """All files of some resources: /tools/create-archive, by body or ?resources=."""
+    asked = await asked_at_once(request)
     if request.method == "POST":
-        asked = await asked_at_once(request)
         names = asked.get("Resources") if isinstance(asked, dict) else asked
     else:
         names = [name for name in request.query.get("resources", "").split(",") if name]
@@ -56,7 +56,12 @@ async def of_several(request: web.Request) -> web.StreamResponse:
 
 
 async def asked_at_once(request: web.Request) -> object:
-    """What the body asks for; raises BadRequest if that is a zip at another time."""
+    """What the body asks for; raises BadRequest if that is what is not done here.
+
+    That is a zip at another time, or one of other files than are stored.
+    """
+    if "transcode" in request.query:
+        raise BadRequest("transcode: files are given as they are stored")
     body = await short_body(request) if request.method == "POST" else b""
     try:
         asked = orjson.loads(body) if body.strip() else {}

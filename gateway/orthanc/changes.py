@@ -3,11 +3,25 @@
 from aiohttp import web
 
 from gateway.catalogue import Change, ChangesPage, ChangesWanted
+from gateway.errors import BadRequest
 from gateway.orthanc.answers import flag, number, reply, text
 from gateway.orthanc.resources import reference
 from gateway.web.context import gateway
 
 _USUAL, _MOST = 100, 10_000
+
+#: Orthanc's words for what happens. Those that never happen here find nothing.
+_TYPES = frozenset(
+    (
+        *("NewInstance", "NewSeries", "NewStudy", "NewPatient", "NewChildInstance"),
+        *("StableSeries", "StableStudy", "StablePatient", "CompletedSeries", "Deleted"),
+        *("AnonymizedSeries", "AnonymizedStudy", "AnonymizedPatient"),
+        *("ModifiedSeries", "ModifiedStudy", "ModifiedPatient"),
+        *("UpdatedAttachment", "UpdatedMetadata", "UpdatedPeers", "UpdatedModalities"),
+        *("OrthancStarted", "OrthancStopped"),
+        *("JobSubmitted", "JobSuccess", "JobFailure"),
+    )
+)
 
 
 async def list_all(request: web.Request) -> web.StreamResponse:
@@ -16,12 +30,16 @@ async def list_all(request: web.Request) -> web.StreamResponse:
     if flag(request, "last"):
         return reply(_told(await catalogue.last_change()))
     limit = number(request, "limit")
-    types = request.query.get("type", "")
+    asked = request.query.get("type", "").split(";")
+    types = tuple(name for name in asked if name)
+    for name in types:
+        if name not in _TYPES:
+            raise BadRequest(f"type: there are no changes named {name[:40]!r}")
     wanted = ChangesWanted(
         since=number(request, "since") or 0,
         to=number(request, "to"),
         limit=min(_USUAL if limit is None else limit or _MOST, _MOST),
-        types=tuple(name for name in types.split(";") if name),
+        types=types,
     )
     return reply(_told(await catalogue.changes(wanted)))
 

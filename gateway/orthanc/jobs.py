@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from gateway.errors import BadRequest, NotFound
+from gateway.errors import BadRequest, NotFound, ReadOnly
 from gateway.jobs.job import Job, JobState
 from gateway.orthanc.system import reply
+from gateway.transfers import retrieve
 from gateway.web.conditional import not_modified
 from gateway.web.context import gateway
 from gateway.web.replies import streaming
@@ -240,8 +241,15 @@ async def resume(request: web.Request, job_id: str) -> web.StreamResponse:
 
 
 async def resubmit(request: web.Request, job_id: str) -> web.StreamResponse:
-    """Do a failed job again: POST /jobs/{id}/resubmit."""
-    return await _done(gateway(request).jobs.resubmit, job_id)
+    """Do a failed job again: POST /jobs/{id}/resubmit.
+
+    Raises ReadOnly for one that stores here: nobody would do it.
+    """
+    parts = gateway(request)
+    job = await parts.jobs.get(job_id)
+    if parts.settings.read_only and job.type == retrieve.TYPE:
+        raise ReadOnly("this gateway is read-only: what is retrieved would be stored")
+    return await _done(parts.jobs.resubmit, job_id)
 
 
 async def delete(request: web.Request, job_id: str) -> web.StreamResponse:

@@ -4,6 +4,7 @@ At Orthanc's addresses for those who know them, and at those that other programs
 """
 
 import asyncio
+import logging
 from http import HTTPStatus
 
 from aiohttp import web
@@ -14,6 +15,8 @@ from gateway.telemetry.families import CONTENT_TYPE, Held, exposition
 from gateway.telemetry.pulse import INTERVAL
 from gateway.web.context import body, gateway
 from gateway.web.monitor import JOBS, monitor
+
+log = logging.getLogger(__name__)
 
 #: The word of a level is not longer (bytes).
 _LONGEST_WORD = 64
@@ -32,13 +35,22 @@ async def metrics(request: web.Request) -> web.StreamResponse:
         series=totals.series,
         instances=totals.instances,
         size=totals.size,
-        free=await archive.free_space(),
+        free=await _free_space(request),
     )
     jobs = await request.app[JOBS]()
     # What was counted by now, by any worker, is seen then.
     await asyncio.sleep(2 * INTERVAL)
     text = await asyncio.to_thread(exposition, parts.telemetry, held, jobs)
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _free_space(request: web.Request) -> int | None:
+    """Room on the disks; None if one is gone: the other metrics are wanted then, too."""
+    try:
+        return await gateway(request).archive.free_space()
+    except OSError as error:
+        log.warning("the disk cannot be asked for its room: %s", error)
+        return None
 
 
 async def live(request: web.Request) -> web.StreamResponse:

@@ -26,7 +26,7 @@ from gateway.dicom.render_options import (
     RenderOptions,
     Window,
 )
-from gateway.errors import BadRequest, NotAcceptable, NotFound
+from gateway.errors import BadRequest, NotAcceptable, NotFound, TooLarge
 from gateway.orthanc.answers import flag, reply
 from gateway.orthanc.resources import last_part
 from gateway.web.conditional import etag, not_modified
@@ -43,16 +43,24 @@ _OF_A_FRAME = [
     *("raw", "raw.gz", "rendered"),
 ]
 
-#: Frames of an instance of which all numbers are given at once.
+#: Frames of an instance of which all values are given at once.
 _MOST_FRAMES = 1000
+
+#: Frames that are listed: there is a number in the answer for each.
+_MOST_LISTED = 100_000
 
 
 async def frames(request: web.Request, orthanc_id: str) -> web.StreamResponse:
-    """The numbers of the frames: GET /instances/{id}/frames."""
+    """The numbers of the frames that the file has room for: GET /instances/{id}/frames."""
     parts = gateway(request)
     instance = await parts.archive.by_orthanc_id(orthanc_id)
     layout = (await parts.imaging.pixels(instance)).layout
-    return reply(list(range(layout.number_of_frames if layout else 1)))
+    if layout is None:
+        return reply([0])
+    count = min(layout.number_of_frames, max(layout.frames_at_most, 1))
+    if count > _MOST_LISTED:
+        raise TooLarge(f"more than {_MOST_LISTED} frames are not listed: ask for each")
+    return reply(list(range(count)))
 
 
 async def frame(

@@ -141,13 +141,18 @@ def _counted(resource: Resource) -> Attributes:
 
     children = count(len(resource.children))
     if resource.level is Level.PATIENT:
-        return {"00201200": children}
+        return {
+            "00201200": children,
+            "00201202": count(resource.series),
+            "00201204": count(resource.count),
+        }
     if resource.level is Level.SERIES:
         return {"00201209": children}
     if resource.level is Level.STUDY:
         modalities = resource.modalities.split("\\")
         return {
             "00080061": {"vr": "CS", "Value": modalities},
+            "00080062": {"vr": "UI", "Value": resource.sop_class.split("\\")},
             "00201206": children,
             "00201208": count(resource.count),
         }

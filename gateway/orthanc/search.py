@@ -55,6 +55,10 @@ _CONTENT = {
     "MetadataLegacy": ("IndexInSeries", "LastUpdate"),
     "Metadata": ("IndexInSeries", "LastUpdate"),
 }
+
+#: Where a range without ends, a hyphen alone, finds all, as in Orthanc.
+_TEMPORAL = ("DA", "TM", "DT")
+
 _ALWAYS = frozenset({"ID", "Type"})
 
 #: What one may say; anything else is a mistake that would go unnoticed.
@@ -149,7 +153,10 @@ def _filters(query: object) -> tuple[Filter, ...]:
         raise BadRequest('Field "Query" is missing, or should be a JSON object')
     found = {}
     for name, value in query.items():
-        filter_ = parse_filter(_spelled(name), _text(value, f"Query: {name[:64]}"))
+        text = _text(value, f"Query: {name[:64]}")
+        filter_ = parse_filter(_spelled(name), "" if text.strip() == "-" else text)
+        if text.strip() == "-" and filter_.vr not in _TEMPORAL:
+            filter_ = parse_filter(_spelled(name), text)
         if value.strip() == "*" and filter_.vr in WITH_WILDCARDS:
             filter_ = Filter(filter_.path, filter_.vr, Wildcard(("?*",)))
         found[filter_.path] = filter_

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
-from gateway.errors import BadRequest, NotAllowed, NotFound
+from gateway.errors import BadConfiguration, BadRequest, NotAllowed, NotFound
 from gateway.orthanc.answers import json_body, reply, short_body, text
 from gateway.web.context import ENDING, Ending, gateway
 
@@ -97,8 +97,16 @@ async def shut_down(request: web.Request) -> web.StreamResponse:
 
 
 async def reset(request: web.Request) -> web.StreamResponse:
-    """Start the server anew, with the configuration as it is now: POST /tools/reset."""
-    asyncio.get_running_loop().call_later(_SOON, _ending(request).restart)
+    """Start the server anew, with the configuration as it is now: POST /tools/reset.
+
+    Raises BadRequest if it cannot be used: then this server goes on as it is.
+    """
+    ending = _ending(request)
+    try:
+        await asyncio.to_thread(ending.check)
+    except BadConfiguration as error:
+        raise BadRequest(f"the server goes on as it is: {error}") from error
+    asyncio.get_running_loop().call_later(_SOON, ending.restart)
     return reply({})
 
 

@@ -15,6 +15,7 @@ from aiohttp import web
 from gateway.archive import Archive
 from gateway.errors import (
     BadRequest,
+    Busy,
     Conflict,
     GatewayError,
     NotDicom,
@@ -56,7 +57,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
     if not start:
         raise BadRequest("Received an empty DICOM file")
     if start.startswith(_ZIP):
-        return reply(_several(await _store_zip(archive, start, chunks)))
+        return reply(_several(await _store_zip(request, start, chunks)))
     async with archive.receive() as receiver:
         await receiver.write(start)
         async for chunk in chunks:
@@ -77,6 +78,8 @@ async def _beginning(chunks: AsyncIterator[bytes]) -> bytes:
 def _stored(outcome: Outcome) -> dict[str, str]:
     """Orthanc's words for a stored instance; raises the error of a refused one."""
     if isinstance(outcome, Refused):
+        if outcome.fault is not None:
+            raise (Busy if outcome.is_for_later else GatewayError)(outcome.message)
         raise _ERRORS.get(outcome.reason, BadRequest)(outcome.message)
     patient, study, series, instance = outcome.orthanc_ids
     return {
@@ -130,18 +133,25 @@ async def _store_form(
 
 
 async def _store_zip(
-    archive: Archive, start: bytes, chunks: AsyncIterator[bytes]
+    request: web.Request, start: bytes, chunks: AsyncIterator[bytes]
 ) -> list[Outcome]:
-    """Store the DICOM files of a zip; what is no DICOM file is passed over."""
-    with await asyncio.to_thread(tempfile.TemporaryFile) as file:
+    """Store the DICOM files of a zip; what is no DICOM file is passed over.
+
+    It waits beside what arrives, on the disk that is meant for so much, unless the
+    settings name another place.
+    """
+    archive = gateway(request).archive
+    folder = gateway(request).settings.temporary_directory or archive.lane
+    with await asyncio.to_thread(lambda: tempfile.TemporaryFile(dir=folder)) as file:
         await _write(file, start)
         async for chunk in chunks:
+            await archive.check_room(len(chunk))
             await _write(file, chunk)
         async with aclosing(store_zip(archive, file)) as outcomes:
             return [
                 outcome
                 async for outcome in outcomes
-                if _reason(outcome) is not FailureReason.CANNOT_UNDERSTAND
+                if not (isinstance(outcome, Refused) and outcome.is_other)
             ]
 
 

@@ -77,7 +77,7 @@ class ChangesPage:
 
     changes: tuple[Change, ...]  # by number
     done: bool
-    last: int  # the number of the last change there ever was
+    last: int  # of the last change there ever was, before the page was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,8 @@ def clear(session: Session) -> None:
 
 def page(session: Session, wanted: ChangesWanted) -> ChangesPage:
     """Changes by number: the first ones after `since`, or the latest ones up to `to`."""
+    # Asked before the rows: what is written meanwhile is in the next page, never between.
+    newest = last(session)
     said, parameters = ["c.seq > ?"], [wanted.since]
     if wanted.to is not None:
         said.append("c.seq <= ?")
@@ -132,7 +134,7 @@ def page(session: Session, wanted: ChangesWanted) -> ChangesPage:
         Change(seq, type_, Level(level), orthanc_id, date)
         for seq, type_, level, orthanc_id, date in rows
     )
-    return ChangesPage(found, done, last(session))
+    return ChangesPage(found, done, max(newest, wanted.since))
 
 
 def latest(session: Session) -> ChangesPage:

@@ -33,10 +33,11 @@ class Resource:
     size: int  # of an instance's file, in bytes
     blob: str  # of an instance
     transfer_syntax: str  # of an instance
-    sop_class: str  # of an instance
+    sop_class: str  # of an instance; with a header, those of a study
     uid: str  # StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID; or PatientID
     modalities: str  # of a study, joined by backslashes
     count: int  # of the instances of a study
+    series: int = 0  # below a patient; with a header alone, as `count` is then
     header: Attributes = field(
         default_factory=dict
     )  # of an instance below, if asked for
@@ -128,6 +129,14 @@ _COUNT = (
     "SELECT COUNT(DISTINCT e.study), COUNT(DISTINCT i.series), COUNT(*),"
     f" COALESCE(SUM(i.size), 0) FROM {JOINED} WHERE "
 )
+_BELOW_PATIENT = (
+    "SELECT COALESCE(SUM(series_count), 0), COALESCE(SUM(instance_count), 0)"
+    " FROM studies WHERE patient = ?"
+)
+_CLASSES = (
+    "SELECT DISTINCT i.sop_class FROM series e JOIN instances i ON i.series = e.id"
+    " WHERE e.study = ? ORDER BY 1"
+)
 _HEADERS = (
     f"SELECT i.orthanc_id, h.json FROM {JOINED}"
     " JOIN headers h ON h.instance = i.id WHERE "
@@ -199,7 +208,16 @@ def by_ids(
 def _complete(session: Session, resource: Resource, header: bool) -> Resource:
     if not header:
         return resource
-    return replace(resource, header=next(headers(session, resource, 1), ("", {}))[1])
+    resource = replace(
+        resource, header=next(headers(session, resource, 1), ("", {}))[1]
+    )
+    if resource.level is Level.STUDY:
+        rows = session.fetch(_CLASSES, (resource.id,))
+        return replace(resource, sop_class="\\".join(row[0] for row in rows))
+    if resource.level is not Level.PATIENT:
+        return resource
+    row = session.first(_BELOW_PATIENT, (resource.id,)) or (0, 0)
+    return replace(resource, series=row[0], count=row[1])
 
 
 def pages(

@@ -110,7 +110,7 @@ def _labels(wanted: Selection) -> Iterator[Condition]:
 
 def _parents(wanted: Selection) -> Iterator[Condition]:
     for level, orthanc_id in wanted.parents:
-        if level >= wanted.level:
+        if level > wanted.level:
             raise BadRequest(
                 f"a {wanted.level.name.lower()} has no parent {level.name.lower()}"
             )

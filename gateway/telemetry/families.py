@@ -96,7 +96,7 @@ class Held:
     series: int
     instances: int
     size: int  # bytes
-    free: int  # bytes
+    free: int | None  # bytes; None if the disk cannot be asked
 
 
 def exposition(telemetry: Telemetry, held: Held, jobs: Mapping[str, int]) -> bytes:
@@ -164,7 +164,8 @@ class _Numbers(Collector):
         yield _gauge("instances_held", self._held.instances)
         yield _gauge("studies_held", self._held.studies)
         yield _gauge("stored_bytes", self._held.size)
-        yield _gauge("free_bytes", self._held.free)
+        if self._held.free is not None:
+            yield _gauge("free_bytes", self._held.free)
         jobs = _gauge("jobs")
         for state, count in self._jobs.items():
             jobs.add_metric([state], count)

@@ -49,6 +49,7 @@ class Ending:
 
     stop: Callable[[], None]
     restart: Callable[[], None]  # with the configuration as it is then
+    check: Callable[[], None]  # raises BadConfiguration if that cannot be used; blocks
 
 
 GATEWAY = web.AppKey("gateway", Gateway)

@@ -17,6 +17,7 @@ from gateway.errors import (
     CannotTranscode,
     Conflict,
     GatewayError,
+    Misdirected,
     NotAcceptable,
     NotAllowed,
     NotDicom,
@@ -38,6 +39,7 @@ from gateway.web.compression import compress
 from gateway.web.context import gateway
 from gateway.web.cors import Cors
 from gateway.web.foreign_pages import refuse_foreign_page
+from gateway.web.hosts import Hosts
 from gateway.web.observation import HEADER
 from gateway.web.presence import GONE, is_gone
 from gateway.web.problems import Problem, answer
@@ -48,6 +50,7 @@ log = logging.getLogger(__name__)
 ROUTER = web.AppKey("router", Router)
 DOOR = web.AppKey("door", Door)
 CORS = web.AppKey("cors", Cors)
+HOSTS = web.AppKey("hosts", Hosts)
 
 #: Error, HTTP status, and Orthanc's name and number of it; the first that fits counts.
 STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
@@ -68,6 +71,7 @@ STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
     (TooSlow, HTTPStatus.REQUEST_TIMEOUT, "Timeout", 16),
     (ReadOnly, HTTPStatus.FORBIDDEN, "Read-only", 22),
     (NotAllowed, HTTPStatus.FORBIDDEN, "Forbidden access", 45),
+    (Misdirected, HTTPStatus.MISDIRECTED_REQUEST, "Forbidden access", 45),
     (Busy, HTTPStatus.SERVICE_UNAVAILABLE, "Database is not available", 36),
     (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE, "Full storage", 19),
     (RemoteTimeout, HTTPStatus.GATEWAY_TIMEOUT, "Timeout", 16),
@@ -83,7 +87,7 @@ STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
 @web.middleware
 async def protect(request: web.Request, handler: object) -> web.StreamResponse:
     """Let in who may come, find the handler, and turn errors into answers."""
-    response: web.StreamResponse | None = _refusal(request)
+    response = _refusal(request)
     if response is None:
         try:
             response = await _dispatch(request)
@@ -112,11 +116,16 @@ class Signature:
         self.cors.sign(request, response)
 
 
-def _refusal(request: web.Request) -> web.Response | None:
+def _refusal(request: web.Request) -> web.StreamResponse | None:
     """The answer to somebody who may not come in, or who asks whether a page may."""
     door = request.app[DOOR]
     if not door.admits_peer(request.remote):
         return web.Response(status=HTTPStatus.UNAUTHORIZED)
+    try:
+        request.app[HOSTS].check(request.headers.get("Host", ""), request.remote)
+    except Misdirected as error:
+        if not _is_open(request):
+            return _failed(request, error)
     preflight = request.app[CORS].preflight(request)
     if preflight is not None:
         return preflight

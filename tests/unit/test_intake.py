@@ -27,6 +27,7 @@ from gateway.outcomes import (
     Refused,
     Stored,
 )
+from gateway.room import Room
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.index import Index
 from tests.factories import dicom_file
@@ -635,6 +636,21 @@ async def test_what_is_held_is_a_success_also_when_there_is_no_room(
     assert again.already_there
     (refused,) = reasons([await store(full, make(2))])
     assert refused is FailureReason.OUT_OF_RESOURCES
+    place.check()
+
+
+async def test_room_that_another_process_takes_meanwhile_is_not_taken_twice(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await place.open()
+    await store(first, file(1))
+    size = (await first.totals()).size
+    full = await place.open(limits=Limits(storage_size=size + 10))
+    # As if it had looked before the other one was through.
+    monkeypatch.setattr(Room, "check_new", lambda *_: None)
+    found = await asyncio.gather(*(store(full, file(number)) for number in (2, 3)))
+    assert set(reasons(found)) == {FailureReason.OUT_OF_RESOURCES}
+    assert (await full.totals()).instances == 1
     place.check()
 
 

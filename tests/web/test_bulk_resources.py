@@ -9,7 +9,7 @@ import pytest
 from pydicom.encaps import generate_frames
 from pydicom.uid import JPEG2000Lossless
 
-from gateway.dicomweb import pixel_resources
+from gateway.dicomweb import frames
 from gateway.web.context import GATEWAY
 from tests.clients import JSON, ROOT, store
 from tests.factories import dataset, dicom_file, encode, image
@@ -151,7 +151,7 @@ async def test_only_parts_are_given(client, what, accept):
 
 
 async def test_frames_come_one_by_one_from_every_instance(client, monkeypatch):
-    monkeypatch.setattr(pixel_resources, "_GROUP", 2)
+    monkeypatch.setattr(frames, "GROUP", 2)
     file = multiframe(5, InstanceNumber=2)
     single = image(InstanceNumber=1)
     await store(client, dicom_file(), file, single)

@@ -635,3 +635,20 @@ async def asking(folder: Path) -> AsyncIterator[Any]:
 def ask_for(url: str) -> Any:
     with urlopen(url, timeout=LONG) as answer:
         return orjson.loads(answer.read())
+
+
+async def test_what_would_store_here_is_not_done_again_by_a_read_only_gateway(
+    start: Any,
+) -> None:
+    servers = {"nobody": ["http://127.0.0.1:9/dicom-web/"]}
+    writing = await start(DicomWeb={"Servers": servers})
+    asked = {"Resources": [{"Study": "1.2"}], "Synchronous": False, "Priority": -1}
+    response = await writing.post("/dicom-web/servers/nobody/retrieve", json=asked)
+    path = f"/jobs/{(await response.json())['ID']}"
+    await writing.post(f"{path}/cancel")
+    await reach(writing, path, "Failure")
+    await writing.close()
+    reading = await start(DicomWeb={"Servers": servers}, ReadOnly=True)
+    response = await reading.post(f"{path}/resubmit")
+    assert response.status == 403
+    assert (await (await reading.get(path)).json())["State"] == "Failure"

@@ -214,6 +214,9 @@ def lines_of(server: Server, message: str) -> list[dict[str, Any]]:
 def test_all_workers_become_louder_and_tell_no_name(tmp_path: Path) -> None:
     settings(tmp_path, {"LogFormat": "json"})
     with announced(tmp_path, "--workers", "3") as server:
+        first = json.loads(server.said().splitlines()[0])
+        assert first["level"] == "info"
+        assert first["message"].startswith("dicomweb-gateway ")
 
         def lines() -> list[dict[str, Any]]:
             return lines_of(server, "GET /dicom-web/studies ")

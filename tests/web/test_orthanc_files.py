@@ -302,3 +302,16 @@ async def test_a_medium_has_a_directory(client: Any, tmp_path: Path) -> None:
         gc.collect()
     response = await client.post(f"/studies/{STUDY}/media", json={"Synchronous": False})
     assert response.status == 400
+
+
+async def test_a_zip_of_other_files_than_are_stored_is_refused(client: Any) -> None:
+    (stored,) = await store(client, image())
+    name = stored["ParentStudy"]
+    for path in (
+        f"/studies/{name}/archive?transcode=1.2.840.10008.1.2.5",
+        f"/series/{stored['ParentSeries']}/media?transcode=1.2.840.10008.1.2.5",
+        f"/tools/create-archive?resources={name}&transcode=1.2.840.10008.1.2.5",
+    ):
+        response = await client.get(path)
+        assert response.status == 400, path
+        assert "as they are stored" in (await response.json())["Details"]

@@ -139,7 +139,9 @@ async def test_changes_are_told_in_pages(client: Any) -> None:
     assert [change["Seq"] for change in page["Changes"]] == [2, 3]
     page = await get(client, "/changes?type=NewStudy;NewPatient")
     assert [change["ID"] for change in page["Changes"]] == [STUDY, PATIENT]
+    assert (await get(client, "/changes?type=Deleted"))["Changes"] == []
     await get(client, "/changes?limit=x", 400)
+    await get(client, "/changes?type=NewStudy;Foo", 400)
 
 
 async def test_forgotten_changes_do_not_give_their_numbers_away(client: Any) -> None:

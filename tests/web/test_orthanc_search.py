@@ -50,6 +50,7 @@ async def find(client: Any, **asked: Any) -> Any:
         ({}, [ONE, TWO, THREE]),
         ({"PatientName": "roe*"}, [TWO, THREE]),
         ({"StudyDate": "20240101-"}, [ONE, THREE]),
+        ({"StudyDate": "-"}, [ONE, TWO, THREE]),
         ({"ModalitiesInStudy": "MR"}, [TWO]),
         ({"Modality": "MR"}, [TWO]),
         ({"StudyDescription": "*"}, [THREE]),
@@ -117,6 +118,10 @@ async def test_only_children_of_a_parent_are_found(held: Any) -> None:
     found = await find(held, Level="Series", Query={}, ParentStudy=TWO)
     assert found == [orthanc_id("P2", "1.2.5", "1.2.5.1")]
     assert await find(held, Query={}, ParentPatient="nobody") == []
+    assert await find(held, Query={}, ParentStudy=TWO) == [TWO]
+    patient = orthanc_id("P2")
+    found = await find(held, Level="Patient", Query={}, ParentPatient=patient)
+    assert found == [patient]
 
 
 async def test_objects_have_what_is_asked_for(held: Any) -> None:
@@ -137,6 +142,31 @@ async def test_objects_have_what_is_asked_for(held: Any) -> None:
     assert found["MainDicomTags"]["0008,0020"] == "20240101"
 
 
+async def test_what_is_below_a_patient_is_counted(held: Any) -> None:
+    names = [f"NumberOfPatientRelated{what}" for what in ("Studies", "Series")]
+    names.append("NumberOfPatientRelatedInstances")
+    (found,) = await find(
+        held,
+        Level="Patient",
+        Query={"PatientID": "P2"},
+        RequestedTags=names,
+        Expand=True,
+    )
+    assert found["RequestedTags"] == dict.fromkeys(names, "2")
+
+
+async def test_the_classes_of_a_study_are_told(held: Any) -> None:
+    await store(held, dicom_file(SOPClassUID="1.2.840.10008.5.1.4.1.1.4"))
+    (found,) = await find(
+        held,
+        Query={"PatientID": "P1"},
+        RequestedTags=["SOPClassesInStudy"],
+        Expand=True,
+    )
+    told = found["RequestedTags"]["SOPClassesInStudy"]
+    assert told == "1.2.840.10008.5.1.4.1.1.2\\1.2.840.10008.5.1.4.1.1.4"
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
@@ -154,7 +184,7 @@ async def test_objects_have_what_is_asked_for(held: Any) -> None:
         ({"Query": {}, "LabelsConstraint": "Some"}, "LabelsConstraint"),
         ({"Query": {}, "OrderBy": [{"Type": "x"}]}, "OrderBy"),
         ({"Query": {}, "OrderBy": [{"Type": "DicomTag", "Key": "Rows"}]}, "OrderBy"),
-        ({"Query": {}, "ParentStudy": "x"}, "study"),
+        ({"Query": {}, "ParentSeries": "x"}, "study"),
         ({"Query": {}, "ResponseContent": ["Nonsense"]}, "Nonsense"),
         ({"Query": {}, "RequestedTags": ["Nonsense"]}, "Nonsense"),
         ({"Query": {}, "MetadataQuery": {"1024": "x"}}, "MetadataQuery"),

@@ -1,5 +1,7 @@
 """Orthanc's tools, plugins and the end of the server, through real HTTP."""
 
+import os
+import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.settings import settings
-from tests.starting import announced, ask, get
+from tests.starting import Server, announced, ask, get
 from tests.web.test_orthanc_resources import get as found
 
 
@@ -76,18 +78,30 @@ async def test_strangers_do_not_end_the_server(start: Any) -> None:
     assert "who he is" in (await response.json())["Message"]
 
 
+def wait_until_said(server: Server, text: str, times: int) -> None:
+    until = time.monotonic() + 20
+    while server.said().count(text) < times:
+        assert time.monotonic() < until, server.said()
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_server_is_started_anew_and_ended(tmp_path: Path, workers: str) -> None:
     settings(tmp_path, {"Name": "before"})
     with announced(tmp_path, "--workers", workers) as server:
         base = f"http://127.0.0.1:{server.port}"
         assert b"before" in get(f"{base}/system").body
+        config = tmp_path / "gateway.json"
+        config.write_text('{"Name": 7}')
+        refused = ask("POST", f"{base}/tools/reset", b"")
+        assert refused.status == 400
+        assert b"Name" in refused.body
+        os.kill(server.process.pid, signal.SIGUSR2)
+        wait_until_said(server, "not started again", 1)
+        assert b"before" in get(f"{base}/system").body
         settings(tmp_path, {"Name": "after"})
         assert ask("POST", f"{base}/tools/reset", b"").status == 200
-        until = time.monotonic() + 20
-        while server.said().count("dicomweb-gateway ") < 2:
-            assert time.monotonic() < until, server.said()
-            time.sleep(0.05)
+        wait_until_said(server, "dicomweb-gateway ", 2)
         assert server.process.poll() is None
         port = int(server.said().rsplit("localhost:", 1)[1].partition("/")[0])
         base = f"http://127.0.0.1:{port}"

@@ -721,7 +721,7 @@ async def test_head_is_a_search_without_its_answer(filled):
 
 async def test_retrieve_urls_are_those_of_the_outside(filled):
     for headers, expected in [
-        ({"Host": "pacs.example:8080"}, "http://pacs.example:8080/dicom-web/"),
+        ({"Host": "10.1.2.3:8080"}, "http://10.1.2.3:8080/dicom-web/"),
         (
             {
                 "X-Forwarded-Host": "pacs.example",

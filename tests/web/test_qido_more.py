@@ -278,7 +278,7 @@ async def test_a_search_that_would_find_the_same_is_not_repeated(client):
         ("studies?limit=1", {}),
         ("series", {}),
         ("studies", {"Accept": "application/dicom+xml"}),
-        ("studies", {"Host": "other.example"}),
+        ("studies", {"Host": "other.localhost"}),
     ]:
         response = await client.get(f"{ROOT}/{path}", headers={**known, **headers})
         assert response.status == 200, path

@@ -152,7 +152,8 @@ def test_a_request_under_way_is_finished_before_the_end(tmp_path: Path) -> None:
     body = multipart(dicom_file())
     with announced(tmp_path) as server:
         request = (
-            f"POST {STUDIES} HTTP/1.1\r\nHost: a\r\nContent-Type: {content_type()}\r\n"
+            f"POST {STUDIES} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Type: {content_type()}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode()
         with socket.create_connection(("127.0.0.1", server.port), 10) as connection:

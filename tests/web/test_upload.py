@@ -21,9 +21,10 @@ from gateway.dicom.hierarchy import orthanc_id
 from gateway.errors import BadConfiguration
 from gateway.orthanc import answers
 from gateway.parts import use_temporary_directory
-from tests.clients import store
+from gateway.web.context import GATEWAY
+from tests.clients import ROOT, store
 from tests.connection import connected, head
-from tests.factories import dicom_file, image
+from tests.factories import content_type, dicom_file, image, multipart
 from tests.settings import settings
 
 MIB = 1024 * 1024
@@ -333,15 +334,62 @@ async def test_the_dicom_files_of_a_zip_are_stored_and_others_passed_over(
             ),
             "README.txt": b"read me",
             "empty": b"",
+            "cut off.dcm": files[1][:300],
         },
         compression,
     )
     answer = await uploaded(client, container, Content_Type="application/zip")
-    assert [item["Status"] for item in answer] == ["Success"] * 3
+    assert [item["Status"] for item in answer] == ["Success"] * 3 + ["Failure"]
+    assert answer.pop()["Details"]
     for item, file in zip(answer, files, strict=True):
         back = await client.get(f"{item['Path']}/file")
         assert await back.read() == file
     assert under_way(tmp_path) == []
+
+
+async def test_a_zip_waits_beside_what_arrives(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = tempfile.TemporaryFile
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        asked.append(named["dir"])
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
+    client = await start()
+    lane = client.server.app[GATEWAY].archive.lane
+    await uploaded(client, zipped({"1": dicom_file()}))
+    client = await start(TemporaryDirectory=str(tmp_path))
+    await uploaded(client, zipped({"1": dicom_file()}))
+    assert asked == [lane, tmp_path]
+    client = await start(MinimumFreeSpaceMB=10**9)
+    await refused(client, zipped({"1": dicom_file()}), 507)
+
+
+async def test_a_storage_that_is_gone_is_no_fault_of_the_file(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> Any:
+        raise FileNotFoundError(2, "gone")
+
+    blobs = client.server.app[GATEWAY].archive._blobs
+    monkeypatch.setattr(type(blobs), "incoming", gone)
+    monkeypatch.setattr(type(blobs), "free_space", gone)
+    error = await refused(client, dicom_file(), 503)
+    assert "storage" in error["Details"]
+    response = await client.post(
+        f"{ROOT}/studies",
+        data=multipart(dicom_file()),
+        headers={"Content-Type": content_type()},
+    )
+    assert response.status == 503
+    assert "00081198" in await response.json(content_type=None)
+    response = await client.get("/metrics")
+    assert response.status == 200
+    assert "free_bytes " not in await response.text()
+    assert "stored_bytes " in await response.text()
 
 
 async def test_a_zip_without_dicom_files_is_an_empty_list(client: Any) -> None:
