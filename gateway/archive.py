@@ -186,6 +186,9 @@ class Archive(Contents):
         ahead = asyncio.ensure_future(asyncio.to_thread(reading.fill))
         try:
             while chunk := await asyncio.shield(ahead):
+                if reading.ended:
+                    yield chunk
+                    return
                 ahead = asyncio.ensure_future(asyncio.to_thread(reading.fill))
                 yield chunk
         finally:

@@ -6,6 +6,7 @@ they are.
 
 import asyncio
 import os
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from gateway.storage.search import Found, Remaining, find, remaining
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
 
 T = TypeVar("T")
+
+#: Instances whose rows are remembered by their addresses.
+_LOCATED = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class Contents:
         self._blobs = blobs
         self._index = index
         self._stamp = stamp
+        self._located: OrderedDict[Sequence[str], tuple[int, Instance]] = OrderedDict()
 
     @property
     def version(self) -> int:
@@ -141,12 +146,35 @@ class Contents:
 
     async def instance(self, study: str, series: str, uid: str) -> Instance:
         """One instance by its address; raises NotFound."""
-        async with aclosing(
-            self.instances(Level.INSTANCE, study, series, uid)
-        ) as groups:
-            async for group in groups:
-                return group[0]
-        raise nothing_at(Level.INSTANCE, (study, series, uid))
+        found = await self._one(
+            (study, series, uid),
+            lambda session: next(
+                self._index.instances(session, Level.INSTANCE, (study, series, uid)),
+                None,
+            ),
+        )
+        if found is None:
+            raise nothing_at(Level.INSTANCE, (study, series, uid))
+        return found
+
+    async def _one(
+        self, key: Sequence[str], find: Callable[[Session], Instance | None]
+    ) -> Instance | None:
+        """An instance, not looked for again as long as nothing changes."""
+        held = self._located.get(key)
+        if held is not None and held[0] == self.version:
+            self._located.move_to_end(key)
+            return held[1]
+        # The version first: what comes in between is looked for again.
+        version, found = await self._database.read(
+            lambda session: (version_of(session, ARCHIVE), find(session))
+        )
+        if found is not None:
+            self._located[key] = version, found
+            self._located.move_to_end(key)
+            if len(self._located) > _LOCATED:
+                self._located.popitem(last=False)
+        return found
 
     async def by_uid(self, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies they are."""
@@ -156,8 +184,9 @@ class Contents:
 
     async def by_orthanc_id(self, orthanc_id: str) -> Instance:
         """One instance by Orthanc's identifier; raises NotFound."""
-        found = await self._database.read(
-            lambda session: self._index.by_orthanc_id(session, orthanc_id)
+        found = await self._one(
+            (orthanc_id,),
+            lambda session: self._index.by_orthanc_id(session, orthanc_id),
         )
         if found is None:
             raise NotFound(f"no instance has the identifier {orthanc_id}")
