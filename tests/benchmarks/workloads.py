@@ -132,6 +132,21 @@ def _qido_uid(data: Collection) -> list[Request]:
     return [_get(f"{STUDIES}?StudyInstanceUID={asked}", STUDY, 1)]
 
 
+def _qido_once(data: Collection) -> list[Request]:
+    """No two of these are the same: no answer is one that was given before."""
+    studies = list(
+        dict.fromkeys(one.study for one in data.tiny[SERIES_OF_FIRST_STUDY:])
+    )
+    return [
+        request
+        for study in studies
+        for request in (
+            _get(f"{STUDIES}?StudyInstanceUID={study}&offset=0", STUDY, 1),
+            _get(f"{STUDIES}/{study}/series?offset=0", SERIES, 1),
+        )
+    ]
+
+
 def _qido_name(data: Collection) -> list[Request]:
     return [_get(f"{STUDIES}?PatientName=*x*", STUDY, data.names_with_x)]
 
@@ -313,6 +328,13 @@ WORKLOADS = (
         items=lambda data: len(data.ct) * TIMES_READ,
         connections=4,
         repeat=TIMES_READ,
+        loads=archive,
+    ),
+    Workload(
+        "qido-once",
+        group="archive",
+        requests=_qido_once,
+        items=lambda data: len(_qido_once(data)),
         loads=archive,
     ),
     Workload(
