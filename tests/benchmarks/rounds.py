@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from tests.peers import CHECKOUT, Running
@@ -21,6 +22,9 @@ from tests.peers import CHECKOUT, Running
 from .data import Collection
 from .meter import Meter, Spent
 from .workloads import Request, Workload
+
+# What is asked beside a workload has begun by then.
+SECONDS_TO_BEGIN = 60.0
 
 _LARGE = 64 * 1024 * 1024  # bytes
 
@@ -104,7 +108,12 @@ def _measure(side: Side, row: Workload, server: Running, data: Collection) -> Me
     os.sync()
     meter = Meter(server.pid)
     with ThreadPoolExecutor(1) as pool:
-        beside = row.beside and pool.submit(ask, server, row.beside(data), 4)
+        begun = Event()
+        beside = row.beside and pool.submit(
+            ask, server, row.beside(data), 4, begin=begun.set
+        )
+        if beside:
+            begun.wait(SECONDS_TO_BEGIN)
         told = ask(server, requests, row.connections, row.repeat, meter)
         if beside:
             _check(side, f"beside {row.title}", beside.result())
@@ -147,6 +156,7 @@ def ask(
     connections: int,
     repeat: int = 1,
     meter: Meter | None = None,
+    begin: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Let a client of its own process ask, and return what it tells."""
     host, _, port = server.url.removeprefix("http://").partition(":")
@@ -162,6 +172,7 @@ def ask(
         try:
             _say(client, json.dumps(plan))
             _hear(client)
+            begin()
             if meter is None:
                 return _let_go(client)
             with meter:

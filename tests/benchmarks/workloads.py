@@ -237,7 +237,7 @@ def _health(_: Collection) -> list[Request]:
 
 
 def _reading(data: Collection) -> list[Request]:
-    return (_wado_study(data) + _qido_instances(data) + _qido_studies(data)) * 4
+    return (_wado_study(data) + _qido_instances(data) + _qido_studies(data)) * 10
 
 
 def _one_study(data: Collection) -> Collection:

@@ -288,6 +288,37 @@ async def test_what_changes_while_an_answer_is_made_is_in_the_next_one(
     assert (len(first), len(second)) == (599, 598)
 
 
+async def test_files_that_others_overwrite_or_delete_are_looked_for_again(
+    start: Any,
+) -> None:
+    options = {"OverwriteInstances": "Always"}
+    one, other = await start(**options), await start(**options)
+    old, new = file(PatientComments="old"), file(PatientComments="a new one")
+    await store(one, old)
+    (name,) = await (await one.get("/instances")).json()
+    paths = (
+        f"/instances/{name}/file",
+        f"{ROOT}/studies/{STUDY}/series/{SERIES}/instances/{SERIES}.1",
+    )
+
+    async def bodies(client: Any) -> list[tuple[int, bytes]]:
+        found = []
+        for path in paths:
+            accept = {"Accept": "application/dicom; transfer-syntax=*"}
+            response = await client.get(path, headers=accept)
+            found.append((response.status, await response.read()))
+        return found
+
+    for _ in range(2):
+        assert await bodies(other) == [(200, old)] * 2
+    await store(one, new)
+    for client in (other, one, other):
+        assert await bodies(client) == [(200, new)] * 2
+    assert (await one.delete(f"{ROOT}/studies/{STUDY}")).status == 204
+    for client in (other, one):
+        assert [status for status, _ in await bodies(client)] == [404, 404]
+
+
 def test_what_is_kept_is_bounded() -> None:
     answers = Answers(lambda: 1, kept=100_000, longest=30_000)
     for number in range(50):
