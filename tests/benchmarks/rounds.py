@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,15 +108,19 @@ def _measure(side: Side, row: Workload, server: Running, data: Collection) -> Me
     os.sync()
     meter = Meter(server.pid)
     with ThreadPoolExecutor(1) as pool:
-        begun = Event()
-        beside = row.beside and pool.submit(
-            ask, server, row.beside(data), 4, begin=begun.set
-        )
-        if beside:
-            begun.wait(SECONDS_TO_BEGIN)
-        told = ask(server, requests, row.connections, row.repeat, meter)
-        if beside:
-            _check(side, f"beside {row.title}", beside.result())
+        beside: list[Future[dict[str, Any]]] = []
+
+        def begin() -> None:
+            """Let what is asked beside begin; the meter has seen a quiet server."""
+            if row.beside is not None:
+                begun = Event()
+                asked = row.beside(data)
+                beside.append(pool.submit(ask, server, asked, 4, begin=begun.set))
+                begun.wait(SECONDS_TO_BEGIN)
+
+        told = ask(server, requests, row.connections, row.repeat, meter, begin)
+        for other in beside:
+            _check(side, f"beside {row.title}", other.result())
     _check(side, row.title, told)
     return Measure(
         side=side.name,
@@ -172,10 +176,11 @@ def ask(
         try:
             _say(client, json.dumps(plan))
             _hear(client)
-            begin()
             if meter is None:
+                begin()
                 return _let_go(client)
             with meter:
+                begin()
                 return _let_go(client)
         except BaseException:
             client.kill()
