@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from gateway.catalogue import Catalogue, Resource
-from gateway.contents import Contents, nothing_at
+from gateway.contents import Contents, Look, State, nothing_at
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.walk import INLINE_BINARY_LIMIT
@@ -34,6 +34,7 @@ from gateway.storage.resources import some_instances
 from gateway.storage.search import Found, Remaining
 from gateway.storage.sending import Sending
 from gateway.storage.spool import Spool
+from gateway.storage.stamp import ARCHIVE, Stamp
 from gateway.storage.threads import done
 
 __all__ = [
@@ -41,10 +42,12 @@ __all__ = [
     "FileRange",
     "Found",
     "Instance",
+    "Look",
     "Manner",
     "Piece",
     "Remaining",
     "Spool",
+    "State",
 ]
 
 log = logging.getLogger(__name__)
@@ -69,12 +72,16 @@ class Archive(Contents):
         limits: Limits = NO_LIMITS,
         stable_age: float = 60.0,
     ) -> None:
+        self.stamp = Stamp(index)
         super().__init__(
-            SqliteDatabase(index / "gateway.db"), DiskBlobs(storage), Index()
+            SqliteDatabase(index / "gateway.db"),
+            DiskBlobs(storage),
+            Index(lambda session: self.stamp.advance(session, ARCHIVE)),
+            self.stamp,
         )
         self.database = self._database
         self.holdings = Holdings(self.database)
-        self.catalogue = Catalogue(self._database, self._blobs, stable_age)
+        self.catalogue = Catalogue(self._database, self._blobs, self.stamp, stable_age)
         self._folders = (storage, index)
         self._stack = AsyncExitStack()
         self._intake = Intake(
@@ -92,8 +99,10 @@ class Archive(Contents):
             stack.callback(self._blobs.close_lane)
             try:
                 await asyncio.to_thread(self._open_folders)
+                await stack.enter_async_context(self.stamp)
                 await stack.enter_async_context(self._database)
                 await self._database.write(migrate)
+                await self._database.write(self.stamp.correct)
                 await self._database.write(self._identify)
                 await self._sweep()
             except (OSError, StorageFull) as error:
@@ -182,6 +191,9 @@ class Archive(Contents):
         ahead = asyncio.ensure_future(asyncio.to_thread(reading.fill))
         try:
             while chunk := await asyncio.shield(ahead):
+                if reading.ended:
+                    yield chunk
+                    return
                 ahead = asyncio.ensure_future(asyncio.to_thread(reading.fill))
                 yield chunk
         finally:

@@ -24,6 +24,7 @@ from gateway.storage.index import Instance
 from gateway.storage.labels import Written
 from gateway.storage.resources import Holdings, Resource
 from gateway.storage.selection import Ordering, Selection, select
+from gateway.storage.stamp import ARCHIVE, Stamp, version_of
 
 __all__ = [
     "Catalogue",
@@ -55,10 +56,15 @@ class Catalogue:
     """The resources of an archive; one is stable after so many quiet seconds."""
 
     def __init__(
-        self, database: SqliteDatabase, blobs: DiskBlobs, stable_age: float
+        self,
+        database: SqliteDatabase,
+        blobs: DiskBlobs,
+        stamp: Stamp,
+        stable_age: float,
     ) -> None:
         self._database = database
         self._blobs = blobs
+        self._stamp = stamp
         self._stable_age = stable_age
 
     # -- resources -------------------------------------------------------------------
@@ -302,6 +308,7 @@ class Catalogue:
             await asyncio.sleep(_LOOK)
             try:
                 await self._settle()
+                await self._correct()
             except Exception:
                 log.exception("stable resources could not be told")
 
@@ -309,3 +316,13 @@ class Catalogue:
         age = self._stable_age
         while await self._database.read(lambda session: changes.quiet(session, age)):
             await self._database.write(lambda session: changes.settle(session, age))
+
+    async def _correct(self) -> None:
+        """Take back what the stamp tells of changes that never came to be.
+
+        While it does, nobody would believe an answer that was prepared.
+        """
+        told = self._stamp.read(ARCHIVE)
+        known = await self._database.read(lambda session: version_of(session, ARCHIVE))
+        if told != known:
+            await self._database.write(self._stamp.correct)

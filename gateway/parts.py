@@ -18,10 +18,10 @@ from gateway.remote.outgoing import Outgoing
 from gateway.remote.servers import Servers
 from gateway.storage.documents import Documents
 from gateway.storage.owners import Owners
-from gateway.storage.stamp import Stamp
 from gateway.transfers import retrieve, stow
 from gateway.watch import WatchedArchive
 from gateway.web.addresses import Addresses
+from gateway.web.answers import Answers
 from gateway.web.context import Gateway
 
 _MEBIBYTE = 1024 * 1024
@@ -118,10 +118,9 @@ async def open_parts(
     archive = await stack.enter_async_context(make_archive(settings, watch))
     imaging = await stack.enter_async_context(Imaging(archive))
     owners = await stack.enter_async_context(Owners(folder))
-    stamp = await stack.enter_async_context(Stamp(folder))
     servers = await stack.enter_async_context(
         Servers(
-            Documents(archive.database, stamp, "servers"),
+            Documents(archive.database, archive.stamp, "servers"),
             web_settings.servers,
             web_settings.servers_in_database,
             owners.alone,
@@ -131,7 +130,7 @@ async def open_parts(
     jobs = await stack.enter_async_context(
         Engine(
             archive.database,
-            stamp,
+            archive.stamp,
             owners,
             works(settings, archive, servers),
             concurrent=settings.concurrent_jobs,
@@ -153,4 +152,5 @@ async def open_parts(
             settings.trusted_proxies,
         ),
         version=VERSION,
+        answers=Answers(lambda: archive.version),
     )

@@ -12,6 +12,7 @@ from gateway.wire.media import (
     ANY_TRANSFER_SYNTAX,
     MediaType,
     Offer,
+    accept_of,
     choose,
     deciding_range,
 )
@@ -87,6 +88,14 @@ def wanted(
             found[offer] = Wanted(offer.kind != MULTIPART, media_type, target)
     best = choose(ranges, list(found))
     return found[best] if best is not None else None
+
+
+@functools.lru_cache(512)
+def wanted_by(
+    headers: tuple[str, ...], layout: PixelLayout, *, one: bool
+) -> Wanted | None:
+    """The same by Accept headers: a client sends the same ones for each frame."""
+    return wanted(accept_of((), headers), layout, one=one)
 
 
 def _offers(layout: PixelLayout, *, one: bool) -> Iterator[tuple[Offer, str]]:

@@ -19,7 +19,13 @@ from gateway.archive import Archive, Instance, Piece
 from gateway.dicom import encoders
 from gateway.dicom.frames import check_number, check_whole, native_run
 from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN, PixelLayout
-from gateway.dicomweb.frame_types import Wanted, as_stored, wanted, what_there_is
+from gateway.dicomweb.frame_types import (
+    Wanted,
+    as_stored,
+    wanted,
+    wanted_by,
+    what_there_is,
+)
 from gateway.errors import BadRequest, NotAcceptable
 from gateway.imaging import Imaging
 from gateway.web.context import accept, gateway, instance_address, public_root
@@ -69,7 +75,7 @@ async def retrieve(
     if not asked:
         check_whole(layout)
     numbers = asked or range(1, layout.number_of_frames + 1)
-    chosen = wanted(accept(request), layout, one=len(numbers) == 1)
+    chosen = _chosen(request, layout, one=len(numbers) == 1)
     if chosen is None:
         raise NotAcceptable(what_there_is(layout))
     found = Frames(held, layout, numbers, chosen, location_of(request, held))
@@ -79,6 +85,12 @@ async def retrieve(
     if runs is not None:
         return await _given(request, found, runs)
     return await _made(request, found)
+
+
+def _chosen(request: web.Request, layout: PixelLayout, *, one: bool) -> Wanted | None:
+    if "accept" in request.query:
+        return wanted(accept(request), layout, one=one)
+    return wanted_by(tuple(request.headers.getall("Accept", ())), layout, one=one)
 
 
 def location_of(request: web.Request, held: Instance) -> str:

@@ -6,7 +6,6 @@ left out.
 """
 
 from collections.abc import Callable
-from contextlib import aclosing
 
 import orjson
 from aiohttp import web
@@ -16,8 +15,8 @@ from gateway.dicom.dictionary import tag_of
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.xml import to_xml
 from gateway.errors import NotAcceptable
-from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, check_charset, gateway, public_root, uid
+from gateway.web.prepared import Preparation, given_again
 from gateway.web.replies import JSON, XML, json_array, xml_documents
 from gateway.wire.media import Offer, choose
 
@@ -39,6 +38,9 @@ async def metadata(
     instance: str | None = None,
 ) -> web.StreamResponse:
     """Headers of a study, series or instance."""
+    again = await given_again(request)
+    if again is not None:
+        return again
     pairs = zip((study, series, instance), _NAMES, strict=True)
     uids = tuple(uid(text, name) for text, name in pairs if text is not None)
     level = Level(len(uids))
@@ -50,20 +52,18 @@ async def metadata(
             ' and multipart/related; type="application/dicom+xml"'
         )
     as_xml = offer.inner == XML
-    headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
     manner = _manner(request, level)
-    state = await gateway(request).archive.state(level, *uids)
-    tag = etag(request, as_xml, manner, *state)
-    unchanged = not_modified(request, tag, headers) if state[0] else None
-    if unchanged is not None:
-        return unchanged
+    preparation = Preparation(request, as_xml, manner)
     present = _presenter(public_root(request).encode(), as_xml=as_xml)
     reply = xml_documents if as_xml else json_array
-    found = gateway(request).archive.headers(
-        level, *uids, present=present, manner=manner
-    )
-    async with aclosing(found) as texts:
-        return await reply(request, texts, headers)
+    async with gateway(request).archive.look_at_headers(
+        level, *uids, present=present, wanted=preparation.is_wanted, manner=manner
+    ) as look:
+        known = await preparation.known(look.state)
+        if known is not None:
+            return known
+        with preparation.gathering(look.state) as gathering:
+            return await reply(request, look.groups, preparation.headers, gathering)
 
 
 def _presenter(root: bytes, *, as_xml: bool) -> _Present:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -16,8 +15,8 @@ from gateway.dicom.normal_forms import TEMPORAL
 from gateway.dicom.query import Query, Sorting
 from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest
-from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, check_charset, gateway, public_root, uid
+from gateway.web.prepared import Preparation, given_again
 from gateway.web.replies import JSON, XML, json_array, warning, xml_documents
 from gateway.wire.media import Offer, choose
 
@@ -63,39 +62,43 @@ async def instances(
 async def _search(
     request: web.Request, level: Level, *within: str | None
 ) -> web.StreamResponse:
+    again = await given_again(request)
+    if again is not None:
+        return again
     offer = choose(accept(request), _OFFERS)
     check_charset(request)
     query = _query(request, level, within)
-    archive = gateway(request).archive
     as_xml = offer is not None and (offer.inner or offer.kind).endswith("xml")
-    headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
-    tag = etag(request, as_xml, *await archive.state())
-    unchanged = not_modified(request, tag, headers)
-    if unchanged is not None:
-        return unchanged
+    preparation = Preparation(request, as_xml)
     present = _presenter(public_root(request), to_xml if as_xml else orjson.dumps)
     reply = xml_documents if as_xml else json_array
-    async with aclosing(archive.find(query, present)) as found:
-        page, texts = await _page(query, found)
+    page = None if query.limit is None else min(query.limit, _LONGEST_PAGE)
+    archive = gateway(request).archive
+    async with archive.find(query, present, preparation.is_wanted, page) as look:
+        known = await preparation.known(look.state)
+        if known is not None:
+            return known
+        texts = await _page(page, look.groups)
         warnings = list(_warnings(query))
-        if query.limit is not None and len(page) >= min(query.limit, _LONGEST_PAGE):
-            warnings += _of_more(await archive.remaining(query))
-        headers |= warning(request, *warnings)
-        return await reply(request, texts, headers)
+        if look.remaining is not None:
+            warnings += _of_more(look.remaining)
+        headers = preparation.headers | warning(request, *warnings)
+        with preparation.gathering(look.state) as gathering:
+            return await reply(request, texts, headers, gathering)
 
 
 async def _page(
-    query: Query, found: AsyncIterator[list[bytes]]
-) -> tuple[list[bytes], AsyncIterator[list[bytes]]]:
-    """A whole page if it has a limit, and what to send."""
+    size: int | None, found: AsyncIterator[list[bytes]]
+) -> AsyncIterator[list[bytes]]:
+    """What to send; of what has a limit, a whole page is there."""
+    if size is None:
+        return found
     page: list[bytes] = []
-    if query.limit is None:
-        return page, found
     async for group in found:
         page += group
-        if len(page) >= _LONGEST_PAGE:
+        if len(page) >= size:
             break
-    return page, _and_then(page, found)
+    return _and_then(page, found)
 
 
 async def _and_then(

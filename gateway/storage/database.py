@@ -71,6 +71,12 @@ class Session(Protocol):
     def iterate(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """The rows of a query, one by one."""
 
+    def stay(self) -> None:
+        """In a reading: let all that follows see one and the same moment."""
+
+    def move_on(self) -> None:
+        """Let what follows see what was committed meanwhile."""
+
 
 class Database(Protocol):
     """What the index needs of an engine."""
@@ -114,12 +120,25 @@ class SqliteSession:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._cursors: list[sqlite3.Cursor] = []
+        self.stays = False  # at one moment
 
     def close(self) -> None:
         """Let go of what is still being iterated: it holds its view of the database."""
         for cursor in self._cursors:
             cursor.close()
         self._cursors.clear()
+        self.move_on()
+
+    def stay(self) -> None:
+        """In a reading: let all that follows see one and the same moment."""
+        self._connection.execute("BEGIN")
+        self.stays = True
+
+    def move_on(self) -> None:
+        """Let what follows see what was committed meanwhile."""
+        if self.stays:
+            self.stays = False
+            self._connection.execute("ROLLBACK")  # nothing was written
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement; the number of rows it touched."""
@@ -353,4 +372,7 @@ class SqliteDatabase:
                     if found:
                         yield found
             finally:
+                if session.stays:  # it was left early, and SQL is for threads
+                    closing = loop.run_in_executor(self._readers, session.close)
+                    await to_its_end(closing)
                 session.close()

@@ -6,7 +6,7 @@ SOP Instance UID in two studies is two instances. All methods are work for a dat
 session: they run in its thread, several of them may share one transaction.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.dicom.hierarchy import Level, Uids
@@ -129,7 +129,15 @@ _DISCARDED = "DELETE FROM garbage WHERE blob = ?"
 
 
 class Index:
-    """What is held, as work for a database session."""
+    """What is held, as work for a database session.
+
+    `changed` is called within every transaction that changes what is held.
+    """
+
+    def __init__(
+        self, changed: Callable[[Session], object] = lambda session: None
+    ) -> None:
+        self._changed = changed
 
     def locate(self, session: Session, uids: Uids) -> Instance | None:
         """The instance at this address; the patient does not count."""
@@ -158,11 +166,16 @@ class Index:
                 group.renew(entry)
             outcomes.append(Added(held.blob if held else None))
         group.count()
+        if any(isinstance(outcome, Added) for outcome in outcomes):
+            self._changed(session)
         return outcomes
 
     def remove(self, session: Session, instances: Iterable[int]) -> list[str]:
         """Remove instances and parents left empty; the blobs that are garbage now."""
-        return [self._remove(session, instance) for instance in instances]
+        blobs = [self._remove(session, instance) for instance in instances]
+        if blobs:
+            self._changed(session)
+        return blobs
 
     def _remove(self, session: Session, instance: int) -> str:
         row = session.first(_PARENTS, (instance,))

@@ -38,6 +38,11 @@ class Reading:
         self._position = 0  # within the piece
         self._descriptor = -1
 
+    @property
+    def ended(self) -> bool:
+        """Whether all is read."""
+        return self._piece is None
+
     def fill(self) -> memoryview:
         """The next chunk, empty at the end.
 

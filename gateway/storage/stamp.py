@@ -18,7 +18,10 @@ from typing import Self
 from gateway.storage.database import Session
 
 #: What is counted; the place of each in the file is its place here.
-KINDS = ("jobs", "servers")
+#: What is held: instances, and what is shown of them and of their parents.
+ARCHIVE = "archive"
+
+KINDS = ("jobs", "servers", ARCHIVE)
 
 _NAME = "gateway.stamp"
 _SIZE = mmap.PAGESIZE

@@ -20,6 +20,9 @@ _PORT = re.compile(r"[0-9]{1,5}")
 _SCHEMES = ("http", "https")
 _FALLBACK = "localhost:8042"
 
+#: By which a proxy tells.
+_TOLD = ("X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "Forwarded")
+
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
@@ -40,7 +43,7 @@ class Addresses:
             return f"{'https' if self.ssl else 'http'}://{self.host}"
         host = headers.get("Host", "")
         prefix = ""
-        if self._is_trusted(peer):
+        if any(name in headers for name in _TOLD) and self._is_trusted(peer):
             told = _x_forwarded(headers) or _forwarded(headers)
             scheme = told.get("proto", scheme)
             host = told.get("host", host)

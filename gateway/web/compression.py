@@ -7,6 +7,7 @@ done in threads.
 
 import zlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -17,7 +18,7 @@ from gateway.web.cors import add_vary
 from gateway.wire.media import accepts_encoding
 
 #: Shorter answers are sent as they are (bytes).
-_WORTH_IT = 2048
+WORTH_IT = 2048
 
 _LEVEL = 1
 #: The codings, the better known first, and how the library calls their envelopes.
@@ -27,18 +28,31 @@ _TEXTS = ("json", "xml", "text/")
 Write = Callable[[bytes], Awaitable[None]]
 
 
-def _is_text(response: web.StreamResponse) -> bool:
-    kind = response.headers.get("Content-Type", "").lower()
+def _is_text(content_type: str) -> bool:
+    kind = content_type.lower()
     return any(text in kind for text in _TEXTS)
 
 
 def _coding(request: web.Request, response: web.StreamResponse) -> str | None:
     """How the answer is to be compressed, if it is; notes in it that this was a choice."""
-    if not gateway(request).settings.http_compression_enabled or not _is_text(response):
+    if not gateway(request).settings.http_compression_enabled or not _is_text(
+        response.headers.get("Content-Type", "")
+    ):
         return None
     if "Content-Encoding" in response.headers:
         return None
     add_vary(response, "Accept-Encoding")
+    return _wanted(request)
+
+
+def coding_of(request: web.Request, content_type: str) -> str | None:
+    """How an answer of a type is to be compressed for a client, if it is."""
+    if not gateway(request).settings.http_compression_enabled:
+        return None
+    return _wanted(request) if _is_text(content_type) else None
+
+
+def _wanted(request: web.Request) -> str | None:
     header = request.headers.get("Accept-Encoding")
     try:
         return next((name for name in _FORMS if accepts_encoding(header, name)), None)
@@ -52,10 +66,14 @@ async def compress(request: web.Request, response: web.StreamResponse) -> None:
         return
     body = response.body
     coding = _coding(request, response) if isinstance(body, bytes) else None
-    if isinstance(body, bytes) and coding is not None and len(body) >= _WORTH_IT:
-        form = _FORMS[coding]
-        response.body = await in_thread(lambda: zlib.compress(body, _LEVEL, form))
+    if isinstance(body, bytes) and coding is not None and len(body) >= WORTH_IT:
+        response.body = await in_thread(partial(compressed, body, coding))
         response.headers["Content-Encoding"] = coding
+
+
+def compressed(body: bytes, coding: str) -> bytes:
+    """A body in a coding; in a thread, please."""
+    return zlib.compress(body, _LEVEL, _FORMS[coding])
 
 
 class Writer:

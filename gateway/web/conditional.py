@@ -4,7 +4,6 @@ A tag says of what state of the archive an answer was made, and by what words it
 for. It is weak: the same answer may come compressed or not.
 """
 
-from collections.abc import Sequence
 from hashlib import blake2b
 from http import HTTPStatus
 
@@ -29,12 +28,13 @@ def not_modified(
 ) -> web.Response | None:
     """The answer to a client that holds this already; otherwise None."""
     headers["ETag"] = tag
-    if tag not in _listed(request.headers.getall("If-None-Match", [])):
+    if tag not in listed(request):
         return None
     return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
 
 
-def _listed(values: Sequence[str]) -> set[str]:
-    """The tags of a header; one compared as strong would not be found here."""
-    listed = {tag.strip() for value in values for tag in value.split(",")}
-    return {tag if tag.startswith("W/") else f"W/{tag}" for tag in listed}
+def listed(request: web.Request) -> set[str]:
+    """The tags that a client holds; one compared as strong would not be found here."""
+    values = request.headers.getall("If-None-Match", ())
+    tags = {tag.strip() for value in values for tag in value.split(",")}
+    return {tag if tag.startswith("W/") else f"W/{tag}" for tag in tags}

@@ -17,6 +17,7 @@ from gateway.jobs.engine import Engine
 from gateway.remote.servers import Servers
 from gateway.watch import WatchedArchive
 from gateway.web.addresses import Addresses
+from gateway.web.answers import Answers
 from gateway.web.inflating import CODINGS, Inflating
 from gateway.wire.media import MediaType, accept_of
 
@@ -41,6 +42,7 @@ class Gateway:
     jobs: Engine
     addresses: Addresses
     version: str
+    answers: Answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from http import HTTPStatus
 
 from aiohttp import web
@@ -48,10 +49,10 @@ async def send_file(
         instance.size, lambda start, stop: [archive.file_range(instance, start, stop)]
     )
     etag = f'"{instance.blob}{section.label}"'
-    stored = datetime.strptime(instance.stored, "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+    stored, told = _times(instance.stored)
     common = {
         "ETag": etag,
-        "Last-Modified": format_datetime(stored.replace(microsecond=0), usegmt=True),
+        "Last-Modified": told,
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
         "Vary": "Accept, Authorization",
@@ -77,6 +78,13 @@ async def send_file(
         if wanted:
             await transmit(request, response, archive, section.body(start, stop))
     return response
+
+
+@lru_cache(1024)
+def _times(stored: str) -> tuple[datetime, str]:
+    """When an instance was stored, and as HTTP has it."""
+    moment = datetime.strptime(stored, "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC)
+    return moment, format_datetime(moment.replace(microsecond=0), usegmt=True)
 
 
 def _tags(value: str) -> set[str]:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway.errors import GatewayError
+from gateway.web.answers import Gathering
 from gateway.web.compression import Writer
 from gateway.web.context import public_root
 from gateway.wire import multipart
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 JSON = "application/dicom+json"
 XML = "application/dicom+xml"
 MULTIPART = "multipart/related"
+
+#: What every answer says that depends on what is held and on who asks.
+PLAIN = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
 
 #: An answer up to this many bytes goes out in one piece.
 WHOLE = 256 * 1024
@@ -80,47 +84,67 @@ async def _gathered(
 async def json_array(
     request: web.Request,
     texts: AsyncIterator[list[bytes]],
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str],
+    gathering: Gathering,
 ) -> web.StreamResponse:
     """An array of the JSON texts; no charset, clients compare the type by equality."""
     found, complete = await _gathered(texts)
+    headers = {**headers, "Content-Type": JSON}
     if complete:
-        return web.Response(
-            body=b"[" + b",".join(found) + b"]", content_type=JSON, headers=headers
-        )
+        body = b"[" + b",".join(found) + b"]"
+        gathering.add(body)
+        gathering.done(headers)
+        return web.Response(body=body, headers=headers)
     response = web.StreamResponse(headers=headers)
-    response.content_type = JSON
     writer = Writer(request, response)
     async with streaming(request, response) as wanted:
         if wanted:
-            await writer.write(b"[" + b",".join(found))
-            async for group in texts:
-                await writer.write(b"," + b",".join(group))
-            await writer.write(b"]")
+            async for text in _pieces(found, texts):
+                gathering.add(text)
+                await writer.write(text)
             await writer.end()
+            gathering.done(headers)
     return response
+
+
+async def _pieces(
+    found: list[bytes], texts: AsyncIterator[list[bytes]]
+) -> AsyncIterator[bytes]:
+    yield b"[" + b",".join(found)
+    async for group in texts:
+        yield b"," + b",".join(group)
+    yield b"]"
 
 
 async def xml_documents(
     request: web.Request,
     documents: AsyncIterator[list[bytes]],
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str],
+    gathering: Gathering,
 ) -> web.StreamResponse:
     """One part for each document (PS3.18 8.7.3.2); none is only the closing boundary."""
     boundary = multipart.new_boundary()
+    headers = {**headers, "Content-Type": multipart.content_type(XML, boundary)}
     response = web.StreamResponse(headers=headers)
-    response.headers["Content-Type"] = multipart.content_type(XML, boundary)
-    found, complete = await _gathered(documents)
+    found, _ = await _gathered(documents)
     writer = Writer(request, response)
     async with streaming(request, response) as wanted:
         if wanted:
-            await writer.write(b"".join(_parts(boundary, found, first=True)))
-            if not complete:
-                async for group in documents:
-                    await writer.write(b"".join(_parts(boundary, group, first=False)))
-            await writer.write(multipart.closing(boundary))
+            async for text in _in_parts(boundary, found, documents):
+                gathering.add(text)
+                await writer.write(text)
             await writer.end()
+            gathering.done(headers)
     return response
+
+
+async def _in_parts(
+    boundary: str, found: list[bytes], documents: AsyncIterator[list[bytes]]
+) -> AsyncIterator[bytes]:
+    yield b"".join(_parts(boundary, found, first=True))
+    async for group in documents:
+        yield b"".join(_parts(boundary, group, first=False))
+    yield multipart.closing(boundary)
 
 
 def _parts(boundary: str, documents: list[bytes], *, first: bool) -> Iterator[bytes]:

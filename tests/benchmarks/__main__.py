@@ -15,7 +15,7 @@ from typing import Any
 
 from tests import peers
 
-from . import report, transfers
+from . import plot, report, transfers
 from .data import Sizes, collection, usual_folder
 from .rounds import FailedWorkloadError, Measure, Side, run
 from .workloads import WORKLOADS, Workload
@@ -48,6 +48,7 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
     )
     add("--scale", type=float, default=1.0, help="of the data; below 1 to try out")
     add("--json", type=Path, help="also write the figures here")
+    add("--plot", type=Path, help="also draw the ratios, as PNG")
     add("--check", action="store_true", help="fail when a ratio is below 1")
     return parser.parse_args(line)
 
@@ -150,6 +151,8 @@ def main() -> int:
     if asked.json is not None:
         document = report.as_json(rows, conditions)
         asked.json.write_text(json.dumps(document, indent=2) + "\n")
+    if asked.plot is not None:
+        plot.draw(rows, asked.plot)
     behind = report.below(rows, 1.0)
     for sentence in behind:
         print(sentence, file=sys.stderr)

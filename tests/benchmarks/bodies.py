@@ -37,6 +37,8 @@ def large_of(body: dict[str, Any]) -> Large:
 
 def body_length(body: dict[str, Any]) -> int:
     """The length of a body of files."""
+    if body["kind"] == "json":
+        return len(json.dumps(body["value"]))
     sizes = [Path(file).stat().st_size for file in body["files"]]
     if body["kind"] == "file":
         return sum(sizes)
@@ -45,6 +47,9 @@ def body_length(body: dict[str, Any]) -> int:
 
 def pieces(body: dict[str, Any]) -> Iterator[bytes]:
     """The body as it goes, before any framing of chunks."""
+    if body["kind"] == "json":
+        yield json.dumps(body["value"]).encode()
+        return
     if body["kind"] == "file":
         yield Path(body["files"][0]).read_bytes()
         return

@@ -20,6 +20,8 @@ from .connection import (
     Connection,
 )
 
+_TYPES = {"file": "application/dicom", "json": "application/json"}
+
 
 class Prepared:
     """A request whose bytes are ready to go."""
@@ -51,8 +53,7 @@ class Prepared:
         lines += [f"Host: {host}", "Connection: keep-alive"]
         lines.append(f"Accept: {self.request.get('accept', '*/*')}")
         if body is not None:
-            of_file = body["kind"] == "file"
-            content_type = "application/dicom" if of_file else bodies.STOW_TYPE
+            content_type = _TYPES.get(body["kind"], bodies.STOW_TYPE)
             lines.append(f"Content-Type: {content_type}")
             if self.request.get("chunked"):
                 lines.append("Transfer-Encoding: chunked")

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from tests.peers import CHECKOUT, Running
@@ -20,6 +22,11 @@ from tests.peers import CHECKOUT, Running
 from .data import Collection
 from .meter import Meter, Spent
 from .workloads import Request, Workload
+
+# What is asked beside a workload has begun by then.
+SECONDS_TO_BEGIN = 60.0
+
+_LARGE = 64 * 1024 * 1024  # bytes
 
 Starter = Callable[[Path], AbstractContextManager[Running]]
 
@@ -73,23 +80,47 @@ def run(
 def _group(
     side: Side, rows: list[Workload], data: Collection, storage: Path
 ) -> Iterator[Measure]:
-    with (
-        tempfile.TemporaryDirectory(prefix=f"{side.name}-", dir=storage) as folder,
-        side.start(Path(folder)) as server,
-    ):
+    folder = Path(tempfile.mkdtemp(prefix=f"{side.name}-", dir=storage))
+    with side.start(folder) as server:
         if rows[0].loads is not None:
             load = ask(server, rows[0].loads(data), connections=4)
             _check(side, "loading", load)
         for row in rows:
             yield _measure(side, row, server, data)
+    _remove_large(folder)
+
+
+def _remove_large(folder: Path) -> None:
+    """Make room; what is small stays until all is measured.
+
+    Minutes after many files were removed, ext4 still takes ten times longer to make one.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size > _LARGE:
+            path.unlink()
 
 
 def _measure(side: Side, row: Workload, server: Running, data: Collection) -> Measure:
     requests = row.requests(data)
+    if row.told is not None:
+        requests = row.told(server, data)
     # What an earlier round has left to write is not this one's to wait for.
     os.sync()
     meter = Meter(server.pid)
-    told = ask(server, requests, row.connections, row.repeat, meter)
+    with ThreadPoolExecutor(1) as pool:
+        beside: list[Future[dict[str, Any]]] = []
+
+        def begin() -> None:
+            """Let what is asked beside begin; the meter has seen a quiet server."""
+            if row.beside is not None:
+                begun = Event()
+                asked = row.beside(data)
+                beside.append(pool.submit(ask, server, asked, 4, begin=begun.set))
+                begun.wait(SECONDS_TO_BEGIN)
+
+        told = ask(server, requests, row.connections, row.repeat, meter, begin)
+        for other in beside:
+            _check(side, f"beside {row.title}", other.result())
     _check(side, row.title, told)
     return Measure(
         side=side.name,
@@ -129,6 +160,7 @@ def ask(
     connections: int,
     repeat: int = 1,
     meter: Meter | None = None,
+    begin: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Let a client of its own process ask, and return what it tells."""
     host, _, port = server.url.removeprefix("http://").partition(":")
@@ -145,8 +177,10 @@ def ask(
             _say(client, json.dumps(plan))
             _hear(client)
             if meter is None:
+                begin()
                 return _let_go(client)
             with meter:
+                begin()
                 return _let_go(client)
         except BaseException:
             client.kill()

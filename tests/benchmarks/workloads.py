@@ -5,9 +5,12 @@ every round starts a fresh server with an empty storage for each group.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tests.peers import Running
+
+from . import calls
 from .data import SERIES_OF_FIRST_STUDY, Collection, Instance
 from .streams import FRAME, Large, Many
 
@@ -15,6 +18,7 @@ STUDIES = "/dicom-web/studies"
 DICOM_PARTS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 JSON = "application/dicom+json"
 OCTETS = "application/octet-stream"
+FRAME_PART = f'multipart/related; type="{OCTETS}"'
 # A STOW answer names each instance once, and gives a reason for each that failed.
 NAMED = '"00081155"'
 FAILURE = '"00081197"'
@@ -27,6 +31,12 @@ MOST_OF_A_PART_HEAD = 1024
 
 # Reading is quick, and processor time is counted in hundredths of a second.
 TIMES_READ = 5
+
+# Times that somebody asks how the server is, while it takes in.
+LOOKS = 8000
+
+# Instances of one large study.
+STUDY_SIZE = 5000
 
 # Frames of each object, one a request.
 FRAMES_ASKED = 400
@@ -47,6 +57,9 @@ class Workload:
     part: str = ""  # of a workload that has several rows
     loads: Callable[[Collection], list[Request]] | None = None  # before its group
     peer: bool = True  # whether Orthanc is asked too
+    beside: Callable[[Collection], list[Request]] | None = None  # asked meanwhile
+    # Made when the server runs, instead of `requests`.
+    told: Callable[[Running, Collection], list[Request]] | None = None
 
     @property
     def title(self) -> str:
@@ -119,6 +132,21 @@ def _qido_uid(data: Collection) -> list[Request]:
     return [_get(f"{STUDIES}?StudyInstanceUID={asked}", STUDY, 1)]
 
 
+def _qido_once(data: Collection) -> list[Request]:
+    """No two of these are the same: no answer is one that was given before."""
+    studies = list(
+        dict.fromkeys(one.study for one in data.tiny[SERIES_OF_FIRST_STUDY:])
+    )
+    return [
+        request
+        for study in studies
+        for request in (
+            _get(f"{STUDIES}?StudyInstanceUID={study}&offset=0", STUDY, 1),
+            _get(f"{STUDIES}/{study}/series?offset=0", SERIES, 1),
+        )
+    ]
+
+
 def _qido_name(data: Collection) -> list[Request]:
     return [_get(f"{STUDIES}?PatientName=*x*", STUDY, data.names_with_x)]
 
@@ -181,6 +209,46 @@ def _frame(path: str, frames: int) -> list[Request]:
         _request(f"{STUDIES}/{path}/frames/{number}", OCTETS, "drop", size)
         for number in numbers
     ]
+
+
+def _frame_of_each(data: Collection) -> list[Request]:
+    """The one frame of each slice, as Orthanc gives it too: in a part."""
+    frame = {"least": FRAME, "most": FRAME + MOST_OF_A_PART_HEAD}
+    return [
+        _request(f"{_address(one)}/frames/1", FRAME_PART, "drop", frame)
+        for one in data.ct
+    ]
+
+
+def _rendered(data: Collection) -> list[Request]:
+    size = {"least": 1000, "most": FRAME}
+    return [
+        _request(f"{_address(one)}/rendered", "image/jpeg", "drop", size)
+        for one in data.ct
+    ]
+
+
+def _address(one: Instance) -> str:
+    return f"{STUDIES}/{one.study}/series/{one.series}/instances/{one.instance}"
+
+
+def _health(_: Collection) -> list[Request]:
+    return [_request("/system", "*/*", "drop", {"least": 1, "most": 100_000})] * LOOKS
+
+
+def _reading(data: Collection) -> list[Request]:
+    return (_wado_study(data) + _qido_instances(data) + _qido_studies(data)) * 10
+
+
+def _one_study(data: Collection) -> Collection:
+    many = replace(data.many, count=min(STUDY_SIZE, data.many.count), studies=1)
+    return replace(data, many=many)
+
+
+def _metadata_of_many(data: Collection) -> list[Request]:
+    one = _one_study(data)
+    path = f"{STUDIES}/{one.many_study_uids[0]}/metadata"
+    return [_get(path, INSTANCE, one.many.count)]
 
 
 def _stow_many(data: Collection) -> list[Request]:
@@ -261,6 +329,90 @@ WORKLOADS = (
         connections=4,
         repeat=TIMES_READ,
         loads=archive,
+    ),
+    Workload(
+        "qido-once",
+        group="archive",
+        requests=_qido_once,
+        items=lambda data: len(_qido_once(data)),
+        loads=archive,
+    ),
+    Workload(
+        "clients-64",
+        group="archive",
+        requests=_qido_uid,
+        items=lambda _: 1920,
+        connections=64,
+        repeat=1920,
+        loads=archive,
+    ),
+    Workload(
+        "frame-one",
+        group="archive",
+        requests=_frame_of_each,
+        items=_slices,
+        loads=archive,
+    ),
+    Workload(
+        "rendered",
+        group="archive",
+        requests=_rendered,
+        items=_slices,
+        connections=4,
+        loads=archive,
+    ),
+    Workload(
+        "job",
+        group="archive",
+        requests=lambda _: [],
+        told=calls.job_looks,
+        items=lambda _: calls.WATCHERS * calls.LOOKS,
+        connections=calls.WATCHERS,
+        loads=archive,
+    ),
+    Workload(
+        "itself",
+        group="archive",
+        requests=lambda _: [],
+        told=calls.to_itself,
+        items=_slices,
+        part="stow",
+        loads=archive,
+    ),
+    Workload(
+        "itself",
+        group="archive",
+        requests=lambda _: [],
+        told=calls.from_itself,
+        items=_slices,
+        part="retrieve",
+        loads=archive,
+    ),
+    Workload(
+        "beside",
+        group="beside",
+        requests=lambda data: stow(data.small, 1),
+        items=lambda data: len(data.small),
+        connections=8,
+        part="reading",
+        loads=archive,
+        beside=_reading,
+    ),
+    Workload(
+        "beside",
+        group="ingesting",
+        requests=_health,
+        items=lambda _: LOOKS,
+        part="ingest",
+        beside=lambda data: stow(data.ct, 10) + stow(data.small, 1),
+    ),
+    Workload(
+        "metadata-5000",
+        group="metadata-5000",
+        requests=_metadata_of_many,
+        items=lambda _: 1,
+        loads=lambda data: _stow_many(_one_study(data)),
+        peer=False,
     ),
     Workload(
         "large",

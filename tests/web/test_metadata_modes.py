@@ -195,7 +195,7 @@ async def test_what_is_large_or_deflated_keeps_its_address(start, monkeypatch):
     assert "BulkDataURI" in one["00660022"]
     assert "InlineBinary" in one["00281201"]
     monkeypatch.setattr(inline, "LARGEST_SUM", 100)
-    [one] = await metadata(client, SERIES)
+    [one] = await metadata(client, f"/{SERIES}")  # not the answer of before
     assert "BulkDataURI" in one["00281201"]
 
 

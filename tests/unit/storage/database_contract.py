@@ -51,6 +51,41 @@ class DatabaseContract(ABC):
             await database.write(lambda session: session.execute(MAKE))
             yield database
 
+    # -- one moment --------------------------------------------------------------------
+
+    async def test_a_reading_that_stays_sees_one_moment(
+        self, database: Database
+    ) -> None:
+        await database.write(lambda session: fill(session, 3))
+        loop = asyncio.get_running_loop()
+
+        def work(session: Session) -> list[int]:
+            session.stay()
+            found = [count(session)]
+            more = database.write(lambda other: fill(other, 2, first=10))
+            asyncio.run_coroutine_threadsafe(more, loop).result()
+            found.append(count(session))
+            session.move_on()
+            return [*found, count(session)]
+
+        assert await database.read(work) == [3, 3, 5]
+
+    async def test_who_leaves_a_stream_early_leaves_its_moment(
+        self, database: Database
+    ) -> None:
+        await database.write(lambda session: fill(session, STREAM_ROWS * 3))
+
+        def work(session: Session) -> Iterator[int]:
+            session.stay()
+            yield from values(session)
+
+        for _ in range(READERS + 1):
+            async with aclosing(database.stream(work)) as groups:
+                assert len(await anext(groups)) == STREAM_ROWS
+        await database.write(lambda session: session.execute(DELETE))
+        found = await asyncio.gather(*(database.read(count) for _ in range(20)))
+        assert found == [0] * 20
+
     # -- statements --------------------------------------------------------------------
 
     async def test_a_session_runs_statements(self, database: Database) -> None:

@@ -1,0 +1,118 @@
+"""Giving an answer again that was given before, and keeping it for that.
+
+All that an answer depends on beside the archive is its key: the address as it came, what
+is accepted, and where the server seems to stand. Who may come in has been let in before.
+"""
+
+from collections.abc import Hashable
+from functools import partial
+
+from aiohttp import web
+
+from gateway.archive import State
+from gateway.storage.threads import in_thread
+from gateway.web.answers import Answer, Gathering
+from gateway.web.compression import WORTH_IT, coding_of, compressed
+from gateway.web.conditional import etag, listed, not_modified
+from gateway.web.context import gateway, public_root
+from gateway.web.cors import add_vary
+from gateway.web.replies import PLAIN, WHOLE, streaming
+
+#: Bytes of a long answer that are handed to a connection at a time.
+_STEP = 256 * 1024
+
+
+def key_of(request: web.Request) -> Hashable:
+    """What the answer to a request depends on, beside the archive."""
+    accept = tuple(request.headers.getall("Accept", ()))
+    return request.path_qs, accept, public_root(request)
+
+
+async def given_again(request: web.Request) -> web.StreamResponse | None:
+    """What was answered before, if nothing has changed since."""
+    answers = gateway(request).answers
+    held = answers.get(key_of(request))
+    if held is None or not answers.is_true(held):
+        return None
+    return await give(request, held)
+
+
+class Preparation:
+    """An answer about to be made, unless somebody has it already.
+
+    What is kept of an earlier state may still be true of this one: then it is given, and
+    not made again. `choices` are made by the settings and by what is accepted.
+    """
+
+    def __init__(self, request: web.Request, *choices: object) -> None:
+        parts = gateway(request)
+        self.headers = dict(PLAIN)
+        self._request = request
+        self._answers = parts.answers
+        self._key = key_of(request)
+        self._choices = choices
+        self._held = parts.answers.get(self._key)
+        self._listed = listed(request)
+
+    def _tag(self, state: State) -> str:
+        return etag(self._request, *self._choices, *state.told)
+
+    def is_wanted(self, state: State) -> bool:
+        """Whether the answer of this state has to be made. For any thread."""
+        tag, held = self._tag(state), self._held
+        return tag not in self._listed and (held is None or held.tag != tag)
+
+    async def known(self, state: State) -> web.StreamResponse | None:
+        """The answer of this state if it has not to be made."""
+        tag, held = self._tag(state), self._held
+        if held is not None and held.tag == tag:
+            held.version = max(held.version, state.version)
+            return await give(self._request, held)
+        return not_modified(self._request, tag, self.headers)
+
+    def gathering(self, state: State) -> Gathering:
+        """A place for the answer, to be kept."""
+        return self._answers.gathering(self._key, state.version, self._tag(state))
+
+
+async def give(request: web.Request, held: Answer) -> web.StreamResponse:
+    """Answer with what is held, or that the client holds it too."""
+    unchanged = not_modified(request, held.tag, dict(PLAIN))
+    if unchanged is not None:
+        return unchanged
+    body, coding = held.body, None
+    if len(body) >= WORTH_IT:
+        coding = coding_of(request, held.headers.get("Content-Type", ""))
+    if coding is not None:
+        body = await _form(request, held, coding)
+    if len(body) <= WHOLE:
+        response: web.StreamResponse = web.Response(body=body, headers=held.headers)
+    else:
+        response = web.StreamResponse(headers=held.headers)
+        response.content_length = len(body)
+    if coding is not None:
+        response.headers["Content-Encoding"] = coding
+    if gateway(request).settings.http_compression_enabled:
+        add_vary(response, "Accept-Encoding")
+    if len(body) > WHOLE:
+        await _stream(request, response, body)
+    return response
+
+
+async def _form(request: web.Request, held: Answer, coding: str) -> bytes:
+    known = held.forms.get(coding)
+    if known is not None:
+        return known
+    made = await in_thread(partial(compressed, held.body, coding))
+    gateway(request).answers.add_form(key_of(request), held, coding, made)
+    return made
+
+
+async def _stream(
+    request: web.Request, response: web.StreamResponse, body: bytes
+) -> None:
+    async with streaming(request, response) as wanted:
+        if wanted:
+            view = memoryview(body)
+            for start in range(0, len(body), _STEP):
+                await response.write(view[start : start + _STEP])
