@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
@@ -170,8 +171,8 @@ async def _serve(
     place: Place | None,
 ) -> bool:
     """Serve until told to stop; whether to start again."""
-    stop, again = asyncio.Event(), asyncio.Event()
-    _listen_to_signals(place, oversight, stop, again)
+    told = _Told()
+    _listen_to_signals(place, oversight, told)
     monitor = make_monitor(settings, oversight.telemetry, place.number if place else 0)
     app = build(settings, monitor)
     requests = app[REQUESTS]
@@ -197,10 +198,10 @@ async def _serve(
         announcement.make()
         monitor.counters.row[State.SERVING] = 1
         async with _overseen(None if place else oversight):
-            await stop.wait()
+            await told.stop.wait()
         log.info("stopping")
         app[GATEWAY].jobs.let_go()
-        await _say_farewell(settings, stop)
+        await _say_farewell(settings, told)
         for site in list(runner.sites):
             await site.stop()
         if not await _all_end(requests, app[GATEWAY].jobs):
@@ -209,24 +210,33 @@ async def _serve(
         if place is not None:
             asyncio.get_running_loop().remove_reader(place.parent)
         await runner.cleanup()
-    return again.is_set()
+    return told.again.is_set()
 
 
-def _listen_to_signals(
-    place: Place | None,
-    oversight: Oversight,
-    stop: asyncio.Event,
-    again: asyncio.Event,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the operating system has said."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)  # to stop, once more
+    again: asyncio.Event = field(default_factory=asyncio.Event)  # to start afterwards
+
+    def end(self) -> None:
+        """Stop; told a second time, at once."""
+        if self.stop.is_set():
+            self.hurry.set()
+        self.stop.set()
+
+
+def _listen_to_signals(place: Place | None, oversight: Oversight, told: _Told) -> None:
     """Let the operating system say when to stop, and whether to start again then."""
-
     loop = asyncio.get_running_loop()
     asked: set[asyncio.Task[None]] = set()
 
     async def ask() -> None:
         if await asyncio.to_thread(oversight.may_restart):
-            again.set()
-            stop.set()
+            told.again.set()
+            told.stop.set()
 
     def restart() -> None:
         task = loop.create_task(ask())
@@ -234,11 +244,11 @@ def _listen_to_signals(
         task.add_done_callback(asked.discard)
 
     for number in STOP:
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told.end)
     if place is None:  # else it is for the parent to say
         loop.add_signal_handler(RESTART, restart)
     else:
-        loop.add_reader(place.parent, stop.set)
+        loop.add_reader(place.parent, told.stop.set)
 
 
 @asynccontextmanager
@@ -271,15 +281,14 @@ async def _oversee(oversight: Oversight, again: asyncio.Event) -> None:
             await asyncio.to_thread(oversight.read_again)
 
 
-async def _say_farewell(settings: Settings, stop: asyncio.Event) -> None:
+async def _say_farewell(settings: Settings, told: _Told) -> None:
     """Serve on until those who send requests here have seen that we are not ready.
 
     Told a second time to stop, we do.
     """
-    stop.clear()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(settings.stop_delay):
-            await stop.wait()
+            await told.hurry.wait()
 
 
 async def _all_end(requests: Requests, jobs: Engine) -> bool:

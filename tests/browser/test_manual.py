@@ -14,7 +14,7 @@ from gateway.dicomweb import manual
 from tests import npm
 from tests.settings import settings
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 AXE = ("axe-core", "4.11.0")
 READ = {

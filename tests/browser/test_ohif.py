@@ -22,7 +22,7 @@ from tests.factories import dataset, encode, multipart
 from tests.peers import Running, gateway
 from tests.starting import ask
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 CT_STUDY = "1.2.3.1"
 CINE_STUDY = "1.2.3.2"

@@ -26,7 +26,7 @@ from tests.factories import dataset, encode, multipart
 from tests.peers import MissingPeerError, Running, find_orthanc, gateway, orthanc
 from tests.starting import ask
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 STUDY = "1.2.3.7"
 NAME = "Far Away"

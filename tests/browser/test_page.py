@@ -375,6 +375,7 @@ SCREENS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "size"), [("light", DESK), ("dark", PHONE)], ids=["desk", "phone"]
 )
@@ -484,6 +485,7 @@ def fill(index: Path) -> None:
             )
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_studies_are_searched_within_a_second(
     browser: Any, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ from tests.factories import content_type, dicom_file, multipart
 from tests.peer.counting import Way, way_to
 from tests.peer.killing import ROOT, Server, answer_of, check_strays
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 KILLS = int(os.environ.get("GATEWAY_KILLS", "1"))
 SEED = int(os.environ.get("GATEWAY_SEED", "0")) or random.randrange(1, 1 << 32)

@@ -26,7 +26,7 @@ from tests.npm import missing
 from tests.peers import CHECKOUT, Running, free_port, gateway
 from tests.starting import ask
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 NGINX = "/usr/sbin/nginx"
 HOW_TO_INSTALL = "apt-get install nginx-light"

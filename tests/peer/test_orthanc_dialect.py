@@ -23,7 +23,7 @@ from gateway.dicom.hierarchy import orthanc_id
 from tests import peers
 from tests.factories import dataset, dicom_file, encode, image
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 #: Names of files, and times: each program has its own.
 VOLATILE = {"FileUuid", "LastUpdate", "ReceptionDate", "Uuid", "Date", "Seq"}

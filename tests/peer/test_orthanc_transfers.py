@@ -20,6 +20,7 @@ from tests.peers import Running, find_orthanc, gateway, orthanc
 from tests.starting import ask
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.peer,
     pytest.mark.skipif(find_orthanc() is None, reason="there is no Orthanc"),
 ]

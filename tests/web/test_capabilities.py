@@ -199,6 +199,7 @@ async def test_errors_are_not_described_where_that_is_not_wanted(start):
 # --- whether the description is true --------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.peer
 async def test_answers_are_as_described(client, no_proxy):
     await store(client, image(), dicom_file())

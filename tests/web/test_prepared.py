@@ -94,7 +94,7 @@ async def test_what_is_asked_for_in_another_way_is_another_answer(client: Any) -
     path = f"{ROOT}/studies"
     assert (await client.get(path, headers={"Accept": XML})).status == 200
     assert (await client.get(path)).headers["Content-Type"] == JSON
-    for host in ("one.example", "two.example:81"):
+    for host in ("one.localhost", "two.localhost:81"):
         (found,) = await find(client, "studies", Host=host)
         assert found["00081190"]["Value"] == [f"http://{host}/dicom-web/studies/9.1"]
     assert len(await find(client, "studies?StudyInstanceUID=9.2")) == 0
@@ -196,7 +196,9 @@ async def test_after_every_write_all_processes_answer_anew(
     async def answers(client: Any) -> list[bytes]:
         found = []
         for path in paths:
-            response = await client.get(f"{ROOT}/{path}", headers={"Host": "a.example"})
+            response = await client.get(
+                f"{ROOT}/{path}", headers={"Host": "a.localhost"}
+            )
             found.append(await response.read() if response.status == 200 else b"-")
         return found
 
