@@ -36,8 +36,8 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
 each_server = pytest.mark.parametrize(
     ("server", "changes"),
     [
-        pytest.param((1, {}), False, id="one process"),
-        pytest.param((2, {}), False, id="two workers"),
+        pytest.param((1, {}), False, id="one process", marks=pytest.mark.slow),
+        pytest.param((2, {}), False, id="two workers", marks=pytest.mark.slow),
         pytest.param(
             (2, {"OverwriteInstances": "Always"}), True, id="replaced and deleted"
         ),

@@ -78,6 +78,7 @@ def test_a_store_that_runs_when_the_server_is_told_to_stop_ends_well(
     assert "ERROR" not in server.log()
 
 
+@pytest.mark.slow
 @each_count
 def test_a_client_that_stalls_keeps_the_server_no_longer_than_its_grace(
     server: Server,

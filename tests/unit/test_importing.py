@@ -186,6 +186,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(folder: Path, run: Run) -
     assert "/dangling: " in done.said
 
 
+@pytest.mark.slow
 def test_importing_beside_a_running_server_is_seen_by_it(folder: Path) -> None:
     (folder / "given/x").write_bytes(dicom_file())
     with announced(folder) as server:

@@ -20,6 +20,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_leaves_no_process_behind(tmp_path):
     script = tmp_path / "server.py"
     script.write_text(SERVER)

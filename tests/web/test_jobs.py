@@ -570,6 +570,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 async def test_jobs_outlive_a_killed_worker_and_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

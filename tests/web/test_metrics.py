@@ -171,6 +171,7 @@ def test_no_metric_names_what_was_asked_for(of_workers: Mapping[int, Samples]) -
         assert "DOE" not in labels
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_counted_is_not_lost(tmp_path: Path) -> None:
     settings(tmp_path)
     with announced(tmp_path, "--workers", "2") as server:

@@ -77,6 +77,7 @@ def test_the_manager_learns_when_it_serves_and_when_it_ends(
         assert server.process.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_the_watchdog_is_fed_only_while_every_worker_is_well(
     tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:

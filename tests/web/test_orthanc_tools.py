@@ -85,6 +85,7 @@ def wait_until_said(server: Server, text: str, times: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_server_is_started_anew_and_ended(tmp_path: Path, workers: str) -> None:
     settings(tmp_path, {"Name": "before"})

@@ -135,6 +135,7 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_the_process_that_looks_after_them(
     tmp_path: Path,
 ) -> None:
