@@ -19,7 +19,7 @@ from tests import npm
 from tests.factories import dataset, encode, image
 from tests.peers import Running, gateway
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 DRIVER = Path(__file__).parent / "npm"
 STUDY = "1.2.3.1"

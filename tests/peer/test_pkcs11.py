@@ -19,7 +19,7 @@ from tests.npm import missing
 from tests.peers import gateway
 from tests.starting import CHECKOUT, ask
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 HOW_TO_INSTALL = "apt-get install softhsm2 libengine-pkcs11-openssl"
 MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so")
