@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.config.settings import Settings
 from gateway.dicomweb.proxy_cache import FETCHES
-from gateway.dicomweb.proxy_keeping import Fetches
+from gateway.flight import SingleFlight
 from gateway.parts import VERSION, open_parts
 from gateway.routes import routes
 from gateway.telemetry.counters import Counters, Layout, Telemetry
@@ -120,7 +120,7 @@ def build(settings: Settings, monitor: Monitor | None = None) -> web.Application
         async with AsyncExitStack() as stack:
             parts = await open_parts(settings, stack, monitor.came)
             app[GATEWAY] = parts
-            app[FETCHES] = await stack.enter_async_context(Fetches())
+            app[FETCHES] = await stack.enter_async_context(SingleFlight())
             app[JOBS] = lambda: job_counts(parts.jobs)
             await stack.enter_async_context(
                 beating(

@@ -22,16 +22,16 @@ from gateway.storage.changes import Change, ChangesPage, ChangesWanted
 from gateway.storage.database import Session, SqliteDatabase
 from gateway.storage.index import Instance
 from gateway.storage.labels import Written
-from gateway.storage.resources import Holdings, Resource
+from gateway.storage.resources import Below, Resource
 from gateway.storage.selection import Ordering, Selection, select
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
 
 __all__ = [
+    "Below",
     "Catalogue",
     "Change",
     "ChangesPage",
     "ChangesWanted",
-    "Holdings",
     "Ordering",
     "Resource",
     "Selection",
@@ -146,7 +146,7 @@ class Catalogue:
             lambda session: resources.is_held(session, level, orthanc_id)
         )
 
-    async def holdings(self, resource: Resource) -> Holdings:
+    async def holdings(self, resource: Resource) -> Below:
         """How much is below a resource."""
         return await self._database.read(
             lambda session: resources.holdings(session, resource)

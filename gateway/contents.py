@@ -295,31 +295,6 @@ class Contents:
 
         return await asyncio.to_thread(work)
 
-    async def parent_series(self, instance: Instance) -> str:
-        """Orthanc's identifier of the series of an instance."""
-        return (await self.parents(instance))[0][1]
-
-    async def parents(self, instance: Instance) -> list[tuple[str, str]]:
-        """Kind and Orthanc's identifier of series, study and patient; NotFound if gone."""
-        found = await self._database.read(
-            lambda session: self._index.parents(session, instance.id)
-        )
-        if found is None:
-            raise NotFound(f"no instance has the identifier {instance.orthanc_id}")
-        return list(zip(("Series", "Study", "Patient"), found, strict=True))
-
-    async def exists(self, kind: str, orthanc_id: str) -> bool:
-        """Whether Orthanc's identifier names a Series, Study or Patient."""
-        return await self._database.read(
-            lambda session: self._index.exists(session, kind, orthanc_id)
-        )
-
-    async def orthanc_ids(self, since: int, limit: int) -> list[str]:
-        """Orthanc's identifiers of instances, oldest first."""
-        return await self._database.read(
-            lambda session: list(self._index.orthanc_ids(session, limit, since))
-        )
-
     async def transfer_syntaxes(self, level: Level, *uids: str) -> frozenset[str]:
         """The transfer syntaxes in which the instances under an address are held."""
         return await self._database.read(

@@ -7,7 +7,7 @@ and what was made last is kept for a while, frames in memory and instances in fi
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from gateway.dicom.frames import FrameIndex, FrameIndexes, Runs, frame_runs, ind
 from gateway.dicom.pixels import PixelLayout, has_pixels
 from gateway.dicom.transcode import Source, can_transcode, frame_in, instance_in
 from gateway.errors import NotFound
+from gateway.flight import SingleFlight
 from gateway.pool import Pool
 
 T = TypeVar("T")
@@ -56,43 +57,6 @@ class _Made:
     readers: int = 0
 
 
-class SingleFlight:
-    """What is being done, by what it is: who asks meanwhile waits for the same."""
-
-    def __init__(self) -> None:
-        self._under_way: dict[Hashable, asyncio.Task[Any]] = {}
-        self._waiting: dict[Hashable, int] = {}
-
-    async def do(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """The result of the work, which is done once at a time.
-
-        It is given up when nobody waits for it any more.
-        """
-        task = self._under_way.get(key)
-        if task is None:
-            task = asyncio.ensure_future(_run(work))
-            self._under_way[key] = task
-            task.add_done_callback(lambda done: self._ended(key, done))
-        self._waiting[key] = self._waiting.get(key, 0) + 1
-        try:
-            result: T = await asyncio.shield(task)
-            return result
-        finally:
-            self._waiting[key] -= 1
-            if not self._waiting[key]:
-                del self._waiting[key]
-                task.cancel()
-
-    def _ended(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        self._under_way.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # whoever waits has it
-
-
-async def _run(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()
-
-
 class Imaging:
     """Frames and instances as somebody wants them; opened and closed by `async with`."""
 
@@ -125,6 +89,7 @@ class Imaging:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self._flight.__aexit__(kind, error, trace)
         await self._pool.__aexit__(kind, error, trace)
         paths = [made.path for made in self._files.values()]
         self._files.clear()

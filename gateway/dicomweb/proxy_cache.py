@@ -20,7 +20,7 @@ from aiohttp import web
 from gateway.dicom.hierarchy import is_uid
 from gateway.dicomweb import bulk, frames, metadata, rendered, wado_rs
 from gateway.dicomweb.instance_types import DICOM
-from gateway.dicomweb.proxy_keeping import Fetches, Keeping, fetch
+from gateway.dicomweb.proxy_keeping import Keeping, fetch
 from gateway.errors import (
     BadRequest,
     CannotTranscode,
@@ -28,6 +28,7 @@ from gateway.errors import (
     NotAcceptable,
     NotFound,
 )
+from gateway.flight import SingleFlight
 from gateway.remote.answer import Answer
 from gateway.remote.server import Server
 from gateway.web.context import ROOT, accept, gateway
@@ -36,7 +37,7 @@ from gateway.wire.media import ANY, ANY_TRANSFER_SYNTAX, MediaType
 
 log = logging.getLogger(__name__)
 
-FETCHES = web.AppKey("fetches", Fetches)
+FETCHES = web.AppKey("fetches", SingleFlight)
 
 _INSTANCE = "studies/{study}/series/{series}/instances/{instance}"
 _SHOWN = Router(
@@ -119,7 +120,7 @@ async def _fetched(
             return False
         return True
 
-    if not await request.app[FETCHES].once((server.name, path), work):
+    if not await request.app[FETCHES].do((server.name, path), work):
         return False
     return await _is_held(request, uids)
 

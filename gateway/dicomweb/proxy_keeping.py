@@ -6,8 +6,6 @@ instances are in goes on without.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -121,58 +119,3 @@ async def fetch(
             async for chunk in part.chunks:
                 await kept.write(chunk)
             await kept.end()
-
-
-@dataclass(slots=True)
-class _Fetch:
-    task: "asyncio.Task[bool]"
-    waiting: int = 0
-
-
-class Fetches:
-    """What is being fetched, once for all who wait for it; `async with` ends it."""
-
-    def __init__(self) -> None:
-        self._under_way: dict[Hashable, _Fetch] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        tasks = [fetch.task for fetch in self._under_way.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def once(self, key: Hashable, work: Callable[[], Awaitable[bool]]) -> bool:
-        """What the work gives, which is done once for all who want it at this time.
-
-        It goes on as long as anybody waits for it.
-        """
-        found = self._under_way.get(key)
-        if found is None:
-            task = asyncio.create_task(_run(work))
-            found = self._under_way[key] = _Fetch(task)
-            task.add_done_callback(lambda _: self._forget(key, task))
-        found.waiting += 1
-        try:
-            return await asyncio.shield(found.task)
-        finally:
-            found.waiting -= 1
-            if not found.waiting and not found.task.done():
-                self._forget(key, found.task)
-                found.task.cancel()
-
-    def _forget(self, key: Hashable, task: "asyncio.Task[bool]") -> None:
-        found = self._under_way.get(key)
-        if found is not None and found.task is task:
-            del self._under_way[key]
-
-
-async def _run(work: Callable[[], Awaitable[bool]]) -> bool:
-    return await work()

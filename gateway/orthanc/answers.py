@@ -3,20 +3,23 @@
 What may be long goes out as it is found.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import orjson
 from aiohttp import web
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, TooLarge
 from gateway.web.compression import Writer
 from gateway.web.context import body
 from gateway.web.replies import WHOLE, streaming
 
 _JSON = "application/json"
 
-#: Bytes of a body that is read into memory: a question, a label, a value.
-LONGEST_BODY = 4 * 1024 * 1024
+#: Bytes of a body that is read into memory; a hundred thousand identifiers fit in.
+LONGEST_BODY = 16 * 1024 * 1024
+
+_LARGE = 256 * 1024  # bytes of a text that is parsed in a thread
 
 
 def reply(value: object, status: int = 200) -> web.Response:
@@ -62,21 +65,29 @@ async def joined(
 
 
 async def short_body(request: web.Request) -> bytes:
-    """The body of a request that asks or sets something; raises BadRequest."""
+    """The body of a request that asks or sets something; raises TooLarge."""
     whole = bytearray()
     async for chunk in body(request):
         whole += chunk
         if len(whole) > LONGEST_BODY:
-            raise BadRequest(f"the body is longer than {LONGEST_BODY} bytes")
+            raise TooLarge(f"the body is larger than {LONGEST_BODY} bytes")
     return bytes(whole)
+
+
+async def json_of(request: web.Request) -> object:
+    """The JSON in a body; raises BadRequest, TooLarge, and what reading a body raises."""
+    text = await short_body(request)
+    try:
+        if len(text) > _LARGE:
+            return await asyncio.to_thread(orjson.loads, text)
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"the body is not JSON: {error.msg}") from None
 
 
 async def json_body(request: web.Request) -> dict[str, object]:
     """The JSON object in a body; raises BadRequest."""
-    try:
-        value = orjson.loads(await short_body(request))
-    except orjson.JSONDecodeError as error:
-        raise BadRequest("The body must contain a JSON object") from error
+    value = await json_of(request)
     if not isinstance(value, dict):
         raise BadRequest("The body must contain a JSON object")
     return value

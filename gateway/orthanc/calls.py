@@ -24,7 +24,8 @@ from gateway.errors import (
     StorageFull,
 )
 from gateway.jobs.job import Job
-from gateway.orthanc.fields import Fields, json_of
+from gateway.orthanc.answers import json_of
+from gateway.orthanc.fields import Fields
 from gateway.orthanc.system import reply
 from gateway.transfers import retrieve as retrieving
 from gateway.transfers import stow as sending

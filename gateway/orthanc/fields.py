@@ -1,37 +1,12 @@
-"""Bodies of JSON that ask for something: read within bounds, field by field.
+"""Bodies of JSON that ask for something, field by field.
 
 What is wrong is said with the name of the field. Values are not repeated: they may be
 passwords.
 """
 
-import asyncio
 from collections.abc import Mapping
 
-import orjson
-from aiohttp import web
-
-from gateway.errors import BadRequest, TooLarge
-from gateway.web.context import body
-
-#: Bytes of such a body; a hundred thousand identifiers fit in.
-LONGEST = 16 * 1024 * 1024
-
-_LARGE = 256 * 1024  # bytes of a text that is parsed in a thread
-
-
-async def json_of(request: web.Request) -> object:
-    """The body; raises BadRequest, TooLarge, and what reading a body raises."""
-    text = bytearray()
-    async for chunk in body(request):
-        text += chunk
-        if len(text) > LONGEST:
-            raise TooLarge(f"the body is larger than {LONGEST} bytes")
-    try:
-        if len(text) > _LARGE:
-            return await asyncio.to_thread(orjson.loads, text)
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"the body is not JSON: {error.msg}") from None
+from gateway.errors import BadRequest
 
 
 class Fields:

@@ -5,7 +5,7 @@ Names are free text. Passwords, tokens and values of headers go in and never com
 
 from aiohttp import web
 
-from gateway.orthanc.fields import json_of
+from gateway.orthanc.answers import json_of
 from gateway.orthanc.system import reply
 from gateway.remote.server import public
 from gateway.web.context import gateway

@@ -14,9 +14,9 @@ from multidict import CIMultiDictProxy
 
 from gateway.errors import GatewayError, RemoteFailure
 from gateway.remote.failures import Failures
-from gateway.remote.inflating import CODINGS, Inflating
 from gateway.remote.silence import Silence
 from gateway.remote.upload import Upload
+from gateway.wire.inflating import CODINGS, Inflating
 
 _EXCERPT_BYTES = 4096
 

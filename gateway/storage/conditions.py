@@ -272,7 +272,13 @@ def say(
     return level, condition
 
 
-_ALIASES = {Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
+ALIASES = {Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
+
+
+def column_of(tag: str, level: Level) -> str:
+    """The column that an attribute is compared in at a level; empty if there is none."""
+    own, column, _ = COLUMNS.get(tag, (level, "", None))
+    return column if own <= level else ""
 
 
 def order_by(order: Sequence[Sorting], level: Level) -> str:
@@ -280,10 +286,10 @@ def order_by(order: Sequence[Sorting], level: Level) -> str:
     said = []
     way = ""
     for sorting in order:
-        own, column, _ = COLUMNS.get(sorting.tag, (level, "", None))
-        if not column or own > level:
+        column = column_of(sorting.tag, level)
+        if not column:
             raise BadRequest(f"orderby: there is no order by {sorting.tag} here")
         way = " DESC" if sorting.descending else ""
         said.append(f"{column}{way}")
     # The id makes it unique, in the direction in which an index can be read.
-    return ", ".join([*said, f"{_ALIASES[level]}.id{way}"]) if said else ""
+    return ", ".join([*said, f"{ALIASES[level]}.id{way}"]) if said else ""

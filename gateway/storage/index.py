@@ -13,14 +13,13 @@ from gateway.dicom.hierarchy import Level, Uids
 from gateway.storage.additions import (
     COUNT_SERIES,
     COUNT_STUDY,
-    FIND,
     RECOUNT_STUDY,
     TOTAL,
     Additions,
     now,
 )
 from gateway.storage.changes import forget
-from gateway.storage.database import Row, Session
+from gateway.storage.database import Session
 from gateway.storage.entries import Entry
 
 
@@ -96,7 +95,6 @@ _STATE = (
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
 _BLOB_EXISTS = "SELECT 1 FROM instances WHERE blob = ?"
-_IDS = "SELECT orthanc_id FROM instances ORDER BY id LIMIT ? OFFSET ?"
 
 _TOTALS = (
     "SELECT (SELECT COUNT(*) FROM patients), (SELECT COUNT(*) FROM studies),"
@@ -108,12 +106,6 @@ _PARENTS = (
     "SELECT i.series, e.study, s.patient, i.blob, i.size FROM "
     + JOINED
     + " WHERE i.id = ?"
-)
-_PARENT_IDS = (
-    "SELECT e.orthanc_id, s.orthanc_id, p.orthanc_id FROM "
-    + JOINED
-    + " JOIN patients p"
-    " ON p.id = s.patient WHERE i.id = ?"
 )
 _REMOVE_HEADER = "DELETE FROM headers WHERE instance = ?"
 _REMOVE_INSTANCE = "DELETE FROM instances WHERE id = ?"
@@ -252,19 +244,6 @@ class Index:
         """The instance with Orthanc's identifier."""
         row = session.first(_BY_ORTHANC_ID, (orthanc_id,))
         return Instance(*row) if row else None
-
-    def parents(self, session: Session, instance: int) -> Row | None:
-        """Orthanc's identifiers of series, study and patient of an instance."""
-        return session.first(_PARENT_IDS, (instance,))
-
-    def exists(self, session: Session, kind: str, orthanc_id: str) -> bool:
-        """Whether Orthanc's identifier names a Series, Study or Patient."""
-        table = {"Series": "series", "Study": "studies", "Patient": "patients"}[kind]
-        return session.first(FIND[table], (orthanc_id,)) is not None
-
-    def orthanc_ids(self, session: Session, limit: int, since: int) -> Iterator[str]:
-        """Orthanc's identifiers of the instances, oldest first; -1 for no limit."""
-        return (row[0] for row in session.iterate(_IDS, (limit, since)))
 
     def totals(self, session: Session) -> Totals:
         """How much is held."""

@@ -44,7 +44,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class Below:
     """How much is below a resource, itself included."""
 
     studies: int
@@ -286,10 +286,10 @@ def headers(
         yield orthanc_id, orjson.loads(inflate(json))
 
 
-def holdings(session: Session, resource: Resource) -> Holdings:
+def holdings(session: Session, resource: Resource) -> Below:
     """How much is below a resource."""
     row = session.first(_COUNT + _BELOW[resource.level], (resource.id,))
-    return Holdings(*row) if row else Holdings(0, 0, 0, 0)
+    return Below(*row) if row else Below(0, 0, 0, 0)
 
 
 def lookup(session: Session, text: str, key: str) -> list[tuple[Level, str]]:

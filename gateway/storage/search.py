@@ -20,7 +20,13 @@ from gateway.dicom.filters import Filter, Universal
 from gateway.dicom.hierarchy import Attributes, Level, tags_of
 from gateway.dicom.matching import matcher
 from gateway.dicom.query import Query
-from gateway.storage.conditions import COMPUTED, ONLINE, Condition, order_by, say
+from gateway.storage.conditions import (
+    COMPUTED,
+    ONLINE,
+    Condition,
+    order_by,
+    say,
+)
 from gateway.storage.database import Row, Session
 from gateway.storage.entries import inflate
 
@@ -36,7 +42,6 @@ _SELECT = {
     Level.INSTANCE: f"SELECT {_STUDY}, {_SERIES}, {_INSTANCE} FROM instances i"
     " JOIN series e ON e.id = i.series JOIN studies s ON s.id = e.study",
 }
-_ALIAS = {Level.STUDY: "s", Level.SERIES: "e", Level.INSTANCE: "i"}
 
 # Within a study the numbers that people gave; across studies the order of arrival, so
 # that what comes in while somebody pages comes last. The id makes either unique.

@@ -14,7 +14,7 @@ from gateway.dicom.filters import Filter
 from gateway.dicom.hierarchy import Level, tags_of
 from gateway.dicom.query import Query
 from gateway.errors import BadRequest
-from gateway.storage.conditions import COLUMNS, Condition
+from gateway.storage.conditions import ALIASES, Condition, column_of
 from gateway.storage.database import Row, Session
 from gateway.storage.search import matching
 
@@ -134,10 +134,10 @@ def _expression(one: Ordering, level: Level) -> str:
         return columns[level]
     if not _TAG.fullmatch(one.key):
         raise BadRequest("OrderBy: Key is no tag")
-    known = COLUMNS.get(one.key)
-    if known and known[1] and known[0] <= level:
-        return known[1]
-    for own, alias in ((Level.STUDY, "s"), (Level.SERIES, "e"), (Level.INSTANCE, "i")):
+    column = column_of(one.key, level)
+    if column:
+        return column
+    for own, alias in ALIASES.items():
         if own <= level and one.key in tags_of(own):
             return f"json_extract({alias}.attributes, '$.{one.key}.Value[0]')"
     raise BadRequest(f"OrderBy: there is no order by {one.key} at this level")

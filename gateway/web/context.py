@@ -18,7 +18,8 @@ from gateway.remote.servers import Servers
 from gateway.watch import WatchedArchive
 from gateway.web.addresses import Addresses
 from gateway.web.answers import Answers
-from gateway.web.inflating import CODINGS, Inflating
+from gateway.web.inflating import Inflating
+from gateway.wire.inflating import CODINGS
 from gateway.wire.media import MediaType, accept_of
 
 #: Content codings that change nothing.

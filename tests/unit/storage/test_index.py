@@ -280,23 +280,6 @@ async def test_each_level_has_its_own_and_no_other(held: Held) -> None:
     assert syntaxes == {"1.2.840.10008.1.2.1"}
 
 
-async def test_parents_and_pages_by_orthancs_names(held: Held) -> None:
-    await held.add(*[one(number) for number in range(1, 6)])
-    names = await held.ask(lambda s: list(index.orthanc_ids(s, 100, 0)))
-    assert names == [orthanc_id("P1", "1", "1.1", f"1.1.{n}") for n in range(1, 6)]
-    assert await held.ask(lambda s: list(index.orthanc_ids(s, 2, 3))) == names[3:5]
-    (first, *_) = await held.instances(Level.STUDY, "1")
-    parents = await held.ask(lambda s: index.parents(s, first.id))
-    assert parents == (
-        orthanc_id("P1", "1", "1.1"),
-        orthanc_id("P1", "1"),
-        orthanc_id("P1"),
-    )
-    for kind, name in zip(("Series", "Study", "Patient"), parents, strict=True):
-        assert await held.ask(lambda s, k=kind, n=name: index.exists(s, k, n))
-    assert not await held.ask(lambda s: index.exists(s, "Study", "nonsense"))
-
-
 async def test_an_empty_index_holds_nothing(held: Held) -> None:
     nowhere = Uids("P1", "1", "1.1", "1.1.1")
     assert await held.ask(lambda s: index.locate(s, nowhere)) is None

@@ -42,7 +42,7 @@ def test_nothing_is_kept_back_at_the_bound_of_a_piece(more: int, form: str) -> N
     data = bytes(1000 - 150 + more)
     stream = Inflating("deflate" if form.startswith("deflate") else "gzip")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inflating, "_PIECE", 100)
+        patch.setattr("gateway.wire.inflating.PIECE", 100)
         pieces = list(stream.feed(FORMS[form](data)))
     stream.end()
     assert b"".join(pieces) == data

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.remote.inflating import INFLATED, Inflating
+from gateway.wire.inflating import PIECE, Inflating
 
 
 def bare(content: bytes) -> bytes:
@@ -44,11 +44,11 @@ def test_what_was_packed_comes_back(
 def test_no_piece_is_larger_than_the_bound(
     pack: Callable[[bytes], bytes], over: int
 ) -> None:
-    content = bytes(3 * INFLATED + over)
+    content = bytes(3 * PIECE + over)
     inflating = Inflating()
     pieces = list(inflating.feed(pack(content)))
     assert b"".join(pieces) == content
-    assert max(map(len, pieces)) <= INFLATED
+    assert max(map(len, pieces)) <= PIECE
     assert inflating.complete
 
 

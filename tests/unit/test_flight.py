@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.dicomweb.proxy_keeping import Fetches
+from gateway.flight import SingleFlight
 
 
 class Work:
@@ -35,24 +35,24 @@ async def turn() -> None:
 
 async def test_it_is_done_once_for_all_who_wait():
     work, other = Work(), Work(result=False)
-    async with Fetches() as fetches:
-        waiting = [asyncio.create_task(fetches.once("a", work)) for _ in range(5)]
-        alone = asyncio.create_task(fetches.once("b", other))
+    async with SingleFlight() as fetches:
+        waiting = [asyncio.create_task(fetches.do("a", work)) for _ in range(5)]
+        alone = asyncio.create_task(fetches.do("b", other))
         await turn()
         work.end.set()
         other.end.set()
         assert await asyncio.gather(*waiting) == [True] * 5
         assert await alone is False
         assert (work.begun, other.begun) == (1, 1)
-        assert await fetches.once("a", work)
+        assert await fetches.do("a", work)
         assert work.begun == 2  # what is done is not remembered
 
 
 async def test_it_goes_on_while_anybody_waits():
     work = Work()
-    async with Fetches() as fetches:
-        first = asyncio.create_task(fetches.once("a", work))
-        second = asyncio.create_task(fetches.once("a", work))
+    async with SingleFlight() as fetches:
+        first = asyncio.create_task(fetches.do("a", work))
+        second = asyncio.create_task(fetches.do("a", work))
         await turn()
         first.cancel()
         await turn()
@@ -64,11 +64,11 @@ async def test_it_goes_on_while_anybody_waits():
 
 async def test_it_ends_when_nobody_waits_and_can_begin_again():
     work = Work()
-    async with Fetches() as fetches:
-        first = asyncio.create_task(fetches.once("a", work))
+    async with SingleFlight() as fetches:
+        first = asyncio.create_task(fetches.do("a", work))
         await turn()
         first.cancel()
-        again = asyncio.create_task(fetches.once("a", work))
+        again = asyncio.create_task(fetches.do("a", work))
         await turn()
         assert (work.begun, work.cancelled) == (2, 1)
         work.end.set()
@@ -77,8 +77,8 @@ async def test_it_ends_when_nobody_waits_and_can_begin_again():
 
 async def test_an_error_is_told_to_all():
     work = Work(ValueError("broken"))
-    async with Fetches() as fetches:
-        waiting = [asyncio.create_task(fetches.once("a", work)) for _ in range(2)]
+    async with SingleFlight() as fetches:
+        waiting = [asyncio.create_task(fetches.do("a", work)) for _ in range(2)]
         await turn()
         work.end.set()
         for task in waiting:
@@ -88,8 +88,8 @@ async def test_an_error_is_told_to_all():
 
 async def test_the_end_of_all_ends_it():
     work = Work()
-    async with Fetches() as fetches:
-        waiting = asyncio.create_task(fetches.once("a", work))
+    async with SingleFlight() as fetches:
+        waiting = asyncio.create_task(fetches.do("a", work))
         await turn()
     await turn()
     assert work.cancelled == 1
