@@ -12,6 +12,7 @@ import re
 import shutil
 import sqlite3
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests import npm
 from tests.browser.test_ohif import CINE_STUDY, CT_STUDY, cine, slices
 from tests.clients import JSON
 from tests.factories import image, multipart
-from tests.peers import Running, gateway
+from tests.peers import Running, free_port, gateway
 from tests.starting import ask
 
 pytestmark = pytest.mark.browser
@@ -343,6 +344,109 @@ def test_servers_are_added_tried_changed_and_removed(
     mine.get_by_role("button", name="Remove").click()
     page.locator("dialog").get_by_role("button", name="Remove").click()
     mine.wait_for(state="detached")
+
+
+def test_a_job_is_paused_resumed_cancelled_tried_again_and_removed(
+    person: Person,
+) -> None:
+    """A server that is not there keeps a job alive for as long as it takes."""
+    store(person.server, *slices(CT_STUDY, "Phantom^Clara"))
+    nowhere = json.dumps([f"http://127.0.0.1:{free_port()}/"]).encode()
+    root = f"{person.server.url}/dicom-web/servers/nowhere"
+    assert ask("PUT", root, nowhere).status == 200
+    page = person.page
+    person.go(f"#/studies/{CT_STUDY}")
+    person.press("Send")
+    page.locator("dialog select").select_option("nowhere")
+    page.locator("dialog").get_by_role("button", name="Send").click()
+    job = page.get_by_role("region", name="Send (nowhere)")
+    job.get_by_text("It will be tried again.").wait_for()
+    assert "nowhere" in job.inner_text()
+    for button, state in (
+        ("Pause", "Paused"),
+        ("Resume", "Retry"),
+        ("Cancel", "Failure"),
+        ("Try again", "Retry"),
+        ("Cancel", "Failure"),
+    ):
+        job.get_by_role("button", name=button).click()
+        job.get_by_text(state, exact=True).wait_for()
+    person.shows("failed")
+    job.get_by_role("button", name="Remove").click()
+    page.locator("dialog").get_by_role("button", name="Remove").click()
+    person.reads("There is no job.")
+
+
+def test_what_is_shown_is_magnified_moved_and_downloaded(person: Person) -> None:
+    files = slices(CT_STUDY, "Phantom^Clara")
+    store(person.server, *files)
+    page = person.page
+    person.go(f"#/studies/{CT_STUDY}")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Download zip").click()
+    with zipfile.ZipFile(saved.value.path()) as container:
+        assert sorted(map(container.read, container.namelist())) == sorted(files)
+    person.go(f"#/studies/{CT_STUDY}/series/{CT_STUDY}.1")
+    page.locator("summary").first.click()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Download DICOM").first.click()
+    assert Path(saved.value.path()).read_bytes() in files
+
+    person.go(f"#/view/{CT_STUDY}/{CT_STUDY}.1")
+    until(lambda: grey(person).std() > 30, "nothing is drawn")
+    person.reads("100 %")
+    before = grey(person)
+    person.press("Larger")
+    person.reads("125 %")
+    until(lambda: (grey(person) > 50).sum() > (before > 50).sum() * 1.3, "no larger")
+    person.press("Reset")
+    person.press("Move")
+    box = page.locator(".stage canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 100, y, steps=3)
+    page.mouse.up()
+    until(lambda: abs(middle(grey(person)) - middle(before) - 100) < 5, "not moved")
+    person.press("Reset")
+    person.press("Window")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x, y + 150, steps=3)
+    page.mouse.up()
+    until(lambda: grey(person).mean() < before.mean() * 0.8, "not darker")
+
+
+def middle(picture: np.ndarray[Any, Any]) -> float:
+    """Where what is bright is, from left to right; not at the edges, nor in the words."""
+    inner = picture[20 : len(picture) // 2, 20:-20]
+    return float(np.flatnonzero((inner > 50).any(axis=0)).mean())
+
+
+def test_it_works_at_the_address_of_the_peer_and_behind_a_password(
+    browser: Any, tmp_path: Path
+) -> None:
+    options = {
+        "MinimumFreeSpaceMB": 0,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {"ann": "secret"},
+    }
+    with gateway(tmp_path / "server", options=options) as running:
+        login = {"username": "ann", "password": "secret"}
+        context = browser.new_context(http_credentials=login)
+        context.set_default_timeout(SECONDS * 1000)
+        person = Person(context.new_page(), running, tmp_path)
+        person.go("dicom-web/app/client/index.html#/upload")
+        person.page.locator("input[type=file]").first.set_input_files(
+            [{"name": "cine", "mimeType": "", "buffer": cine()}]
+        )
+        person.reads("1 file of 1 file stored")
+        person.page.get_by_role("link", name="Archive", exact=True).click()
+        person.reads("Moving, Disk")
+        person.page.get_by_role("link", name="Status").click()
+        person.reads("Everything is well.")
+        context.close()
+        assert not person.faults, person.faults
 
 
 def test_a_read_only_gateway_offers_nothing_that_it_refuses(

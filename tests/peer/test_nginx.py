@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urljoin
 
 import aiohttp
 import pydicom
@@ -223,6 +224,23 @@ async def test_a_study_comes_back_in_parts(
     assert pydicom.dcmread(
         io.BytesIO(await fetched(session, f"{front.url}/wado?{wado}&{uids}"))
     ).SOPInstanceUID.endswith(".3")
+
+
+def test_the_page_and_its_files_are_below_the_path(front: Front) -> None:
+    html = {"Accept": "text/html"}
+    for place in ("/", "/dicom-web/app/client/index.html"):
+        page = ask("GET", f"{front.url}{place}", headers=html, context=front.context)
+        assert page.status == 200
+        named = re.findall(r'(?:src|href)="([^"]+)"', page.body.decode())
+        assert len(named) >= 4
+        for name in [
+            *named,
+            *re.findall(r'root" content="([^"]+)"', page.body.decode()),
+        ]:
+            address = urljoin(f"{front.url}{place}", name)
+            assert address.startswith(f"{front.url}/"), name
+            answer = ask("GET", address, context=front.context)
+            assert answer.status == 200, address
 
 
 async def test_http_2_is_spoken(front: Front) -> None:
