@@ -346,6 +346,7 @@ def test_servers_are_added_tried_changed_and_removed(
     mine.wait_for(state="detached")
 
 
+@pytest.mark.slow
 def test_a_job_is_paused_resumed_cancelled_tried_again_and_removed(
     person: Person,
 ) -> None:
@@ -377,6 +378,7 @@ def test_a_job_is_paused_resumed_cancelled_tried_again_and_removed(
     person.reads("There is no job.")
 
 
+@pytest.mark.slow
 def test_what_is_shown_is_magnified_moved_and_downloaded(person: Person) -> None:
     files = slices(CT_STUDY, "Phantom^Clara")
     store(person.server, *files)
@@ -423,6 +425,7 @@ def middle(picture: np.ndarray[Any, Any]) -> float:
     return float(np.flatnonzero((inner > 50).any(axis=0)).mean())
 
 
+@pytest.mark.slow
 def test_it_works_at_the_address_of_the_peer_and_behind_a_password(
     browser: Any, tmp_path: Path
 ) -> None:

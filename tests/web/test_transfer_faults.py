@@ -19,6 +19,8 @@ from tests.certificates import Authority
 from tests.clients import ROOT, store
 from tests.factories import image, multipart
 from tests.misbehaving import (
+
+pytestmark = pytest.mark.slow
     Deed,
     answer,
     cut,

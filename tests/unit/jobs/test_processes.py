@@ -27,6 +27,8 @@ import asyncio, sys
 from pathlib import Path
 from tests.unit.jobs.engines import engine
 
+pytestmark = pytest.mark.slow
+
 async def count(run):
     total = await run.item_count()
     for place in range(run.checkpoint.get("next", 0), total):
