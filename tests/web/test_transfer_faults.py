@@ -19,8 +19,6 @@ from tests.certificates import Authority
 from tests.clients import ROOT, store
 from tests.factories import image, multipart
 from tests.misbehaving import (
-
-pytestmark = pytest.mark.slow
     Deed,
     answer,
     cut,
@@ -30,6 +28,8 @@ pytestmark = pytest.mark.slow
     misbehaving,
     stall,
 )
+
+pytestmark = pytest.mark.slow
 
 STUDY, OTHER = "1.2.3.1", "1.2.3.77"
 FILE = image(SOPInstanceUID="1.2.9.1", StudyInstanceUID=OTHER)
