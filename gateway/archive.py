@@ -22,6 +22,7 @@ from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import BadConfiguration, NotFound, StorageFull
 from gateway.intake import Intake, Receiver
 from gateway.outcomes import NO_LIMITS, Limits, Overwrite
+from gateway.places import Place
 from gateway.storage.blobs import DiskBlobs, new_name
 from gateway.storage.database import Session, SqliteDatabase
 from gateway.storage.holdings import Holdings
@@ -71,11 +72,12 @@ class Archive(Contents):
         inline_binary: int = INLINE_BINARY_LIMIT,
         limits: Limits = NO_LIMITS,
         stable_age: float = 60.0,
+        pack: bool = True,
     ) -> None:
         self.stamp = Stamp(index)
         super().__init__(
             SqliteDatabase(index / "gateway.db"),
-            DiskBlobs(storage),
+            DiskBlobs(storage, pack=pack),
             Index(lambda session: self.stamp.advance(session, ARCHIVE)),
             self.stamp,
         )
@@ -133,7 +135,8 @@ class Archive(Contents):
         """Finish what a crash interrupted, and say so."""
         swept = await self._database.read(
             lambda session: self._blobs.sweep(
-                lambda name: self._index.has_blob(session, name)
+                lambda name: self._index.has_blob(session, name),
+                lambda pack: self._index.packed(session, pack),
             )
         )
         if swept.completed or swept.removed:
@@ -159,8 +162,8 @@ class Archive(Contents):
         """Raise StorageFull if that many more bytes would be too much."""
         await self._intake.room.check(size)
 
-    async def path(self, instance: Instance) -> Path:
-        """Where an instance's file is, for another process to read; raises NotFound."""
+    async def place(self, instance: Instance) -> Place:
+        """Where an instance is, for another process to read; raises NotFound."""
         return await asyncio.to_thread(self._blobs.locate, instance.blob)
 
     async def present(self, instances: list[Instance]) -> list[Instance]:
@@ -258,7 +261,5 @@ class Archive(Contents):
     async def _remove_garbage(self, names: list[str]) -> None:
         if not names:
             return
-        await asyncio.to_thread(self._blobs.remove, names)
-        await self._database.write(
-            lambda session: self._index.discarded(session, names)
-        )
+        gone = await asyncio.to_thread(self._intake.replaced.remove_now, names)
+        await self._database.write(lambda session: self._index.discarded(session, gone))

@@ -108,15 +108,15 @@ class Intake:
         self._index = index
         self._overwrite = overwrite is not Overwrite.NEVER
         self._reading = encodings, inline_binary
-        self._replaced = Replaced(blobs)
-        self.room = Room(database, blobs, index, limits, self._replaced)
+        self.replaced = Replaced(blobs)
+        self.room = Room(database, blobs, index, limits, self.replaced)
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
         self._committing = Grouping(self._commit, COMMIT_LIMIT)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(
-            in_thread, lambda: self._replaced.remove(all_of_them=True)
+            in_thread, lambda: self.replaced.remove(all_of_them=True)
         )
         await self._stack.enter_async_context(self._committing)
         leaving = asyncio.create_task(self._let_leave())
@@ -136,7 +136,7 @@ class Intake:
         while True:
             await asyncio.sleep(_LOOKS)
             try:
-                await in_thread(self._replaced.remove)
+                await in_thread(self.replaced.remove)
             except OSError:
                 log.exception(
                     "a replaced file could not be removed; the next start tries"
@@ -214,14 +214,14 @@ class Intake:
     # -- durable, indexed, in place --------------------------------------------------
 
     async def _commit(self, group: list[Ready]) -> list[Outcome]:
-        self._gone += self._replaced.gone()
+        self._gone += self.replaced.gone()
         commit = Commit(
             self.blobs,
             self._index,
             group,
             overwrite=self._overwrite,
             gone=self._gone,
-            replaced=self._replaced,
+            replaced=self.replaced,
         )
 
         def write(session: Session) -> None:
@@ -235,6 +235,7 @@ class Intake:
                 write, lambda session: self._add(session, commit), commit.finish
             )
         except Exception as error:
+            await in_thread(commit.take_back)
             return await self._commit_alone(group, commit.outcomes, error)
         self._gone = commit.gone
         return outcomes
