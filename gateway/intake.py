@@ -20,6 +20,7 @@ from gateway.dicom.header import (
     Header,
     may_be_deflated,
     read_header,
+    read_header_in_front,
     read_header_of,
 )
 from gateway.dicom.walk import INLINE_BINARY_LIMIT
@@ -77,6 +78,23 @@ class _Arrived:
         return sum(map(len, self.buffers)) + (
             self.incoming.size if self.incoming else 0
         )
+
+    def front(self) -> bytes:
+        """The first bytes in memory, so many as are read at once, or more."""
+        first = self.buffers[0] if self.buffers else b""
+        if isinstance(first, bytes):
+            return first
+        if len(first) >= QUICK:
+            return bytes(first[:QUICK])
+        return self.whole() if self.size() <= QUICK else self._joined()
+
+    def _joined(self) -> bytes:
+        front = bytearray()
+        for buffer in self.buffers:
+            front += buffer[: QUICK - len(front)]
+            if len(front) == QUICK:
+                break
+        return bytes(front)
 
     def whole(self) -> bytes:
         """The bytes in memory, in one piece from now on."""
@@ -159,7 +177,7 @@ class Intake:
 
     async def _keep(self, arrived: _Arrived) -> Outcome:
         try:
-            if arrived.incoming is None and _is_quick(arrived.whole()):
+            if arrived.incoming is None and _is_quick(arrived.front(), arrived.size()):
                 ready = self._read(arrived)
             elif arrived.incoming is None:
                 ready = await in_thread(lambda: self._read(arrived))
@@ -196,7 +214,11 @@ class Intake:
 
     def _header(self, arrived: _Arrived) -> Header:
         if arrived.incoming is None:
-            return read_header(arrived.whole(), *self._reading)
+            front, size = arrived.front(), arrived.size()
+            header = None
+            if size > len(front):
+                header = read_header_in_front(front, size, *self._reading)
+            return header or read_header(arrived.whole(), *self._reading)
         arrived.incoming.append(arrived.buffers)
         arrived.buffers = []
         return read_header_of(arrived.incoming.path, *self._reading)
@@ -328,9 +350,9 @@ class Receiver:
         return taken
 
 
-def _is_quick(whole: bytes) -> bool:
+def _is_quick(front: bytes, size: int) -> bool:
     """Whether the header is short: pixel data begins soon, or there is not much at all."""
-    if may_be_deflated(whole):
+    if may_be_deflated(front):
         return False
-    start = whole[:QUICK]
-    return len(whole) <= QUICK or any(tag in start for tag in _PIXEL_DATA)
+    start = front[:QUICK]
+    return size <= QUICK or any(tag in start for tag in _PIXEL_DATA)

@@ -33,6 +33,7 @@ _LIKELY_META = 1024  # bytes that hold the file meta information of any usual fi
 #: Seen behind the last element: padding, and the line ends of careless multipart.
 _AFTER_THE_END = b"\0 \r\n"
 _MAGIC = b"DICM"
+_PIXEL_PATH = "7fe00010"  # of Pixel Data among what stays in the file
 
 #: Inflated data sets up to this size are walked in memory, larger ones in a file.
 _INFLATE_IN_MEMORY = 4 * 1024 * 1024
@@ -66,19 +67,25 @@ def read_header(
     Binary values of more than `inline_binary` bytes stay in the file. Raises NotDicom,
     saying what is wrong, for whatever cannot be kept.
     """
-    size = len(buffer)
+    try:
+        return _header(buffer, len(buffer), encodings, inline_binary)
+    except struct.error:
+        raise NotDicom("the file ends inside an element") from None
+
+
+def _header(
+    buffer: Buffer, size: int, encodings: Encodings, inline_binary: int
+) -> Header:
+    """The header of a file of that size; struct.error where the buffer is too short."""
     if size < _META_START or buffer[128:_META_START] != _MAGIC:
         raise NotDicom("not a DICOM file: no DICM at byte 128 (PS3.10 7.1)")
     meta, start = _meta(buffer, size)
     transfer_syntax = first_text(meta, "00020010")
     if not is_uid(transfer_syntax):
         raise NotDicom("no valid TransferSyntaxUID (0002,0010)")
-    try:
-        attributes, bulk = _data_set(
-            buffer, start, transfer_syntax, encodings, inline_binary
-        )
-    except struct.error:
-        raise NotDicom("the file ends inside an element") from None
+    attributes, bulk = _data_set(
+        buffer, (start, size), transfer_syntax, encodings, inline_binary
+    )
     return Header(
         uids=_uids(attributes),
         sop_class=_sop_class(attributes, meta),
@@ -86,6 +93,28 @@ def read_header(
         attributes=attributes,
         bulk=bulk,
     )
+
+
+def read_header_in_front(
+    front: bytes,
+    size: int,
+    encodings: Encodings = LATIN1,
+    inline_binary: int = INLINE_BINARY_LIMIT,
+) -> Header | None:
+    """The header of a file of `size` bytes of which this is the beginning.
+
+    None where the beginning does not tell all: pixel data that is not encapsulated has
+    to begin in it, and to be the last of the file.
+    """
+    if may_be_deflated(front):
+        return None
+    try:
+        header = _header(front, size, encodings, inline_binary)
+    except (struct.error, NotDicom):
+        return None  # or what is wrong is told by who sees the whole file
+    start, length = header.bulk.get(_PIXEL_PATH, (0, 0))
+    # What was read lies before the pixel data, and that is all there is.
+    return header if 0 < start <= len(front) and start + length == size else None
 
 
 def read_header_of(
@@ -142,23 +171,28 @@ def _meta(buffer: Buffer, size: int) -> tuple[Attributes, int]:
 
 def _data_set(
     buffer: Buffer,
-    start: int,
+    extent: tuple[int, int],
     transfer_syntax: str,
     encodings: Encodings,
     inline_binary: int,
 ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+    start, end = extent
     if transfer_syntax in DEFLATED:
         with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
             inflate(buffer, start, file)
             size = file.tell()
             if size <= _INFLATE_IN_MEMORY:
                 file.seek(0)
-                return _walk(file.read(), 0, (False, False), encodings, inline_binary)
+                whole = 0, size
+                return _walk(
+                    file.read(), whole, (False, False), encodings, inline_binary
+                )
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
-                return _walk(inflated, 0, (False, False), encodings, inline_binary)
+                whole = 0, size
+                return _walk(inflated, whole, (False, False), encodings, inline_binary)
     encoding = encoding_of(buffer, start, transfer_syntax)
-    return _walk(buffer, start, encoding, encodings, inline_binary)
+    return _walk(buffer, (start, end), encoding, encodings, inline_binary)
 
 
 def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool, bool]:
@@ -171,16 +205,15 @@ def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool,
 
 def _walk(
     buffer: Buffer,
-    start: int,
+    extent: tuple[int, int],
     encoding: tuple[bool, bool],
     encodings: Encodings,
     inline_binary: int,
 ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
     implicit, big = encoding
-    walk = Walk(
-        buffer, len(buffer), implicit=implicit, big=big, inline_binary=inline_binary
-    )
-    attributes, end = walk.data_set(start, len(buffer), Scope(encodings))
+    start, size = extent
+    walk = Walk(buffer, size, implicit=implicit, big=big, inline_binary=inline_binary)
+    attributes, end = walk.data_set(start, size, Scope(encodings))
     # Too short for an element: padding, or what is left of one that was cut off.
     if bytes(buffer[end:]).strip(_AFTER_THE_END):
         raise NotDicom("the file ends inside the header of an element")
