@@ -36,7 +36,7 @@ from gateway.storage.search import Found, Remaining
 from gateway.storage.sending import Sending
 from gateway.storage.spool import Spool
 from gateway.storage.stamp import ARCHIVE, Stamp
-from gateway.storage.threads import done
+from gateway.storage.threads import done, in_thread
 
 __all__ = [
     "Archive",
@@ -72,12 +72,11 @@ class Archive(Contents):
         inline_binary: int = INLINE_BINARY_LIMIT,
         limits: Limits = NO_LIMITS,
         stable_age: float = 60.0,
-        pack: bool = True,
     ) -> None:
         self.stamp = Stamp(index)
         super().__init__(
             SqliteDatabase(index / "gateway.db"),
-            DiskBlobs(storage, pack=pack),
+            DiskBlobs(storage),
             Index(lambda session: self.stamp.advance(session, ARCHIVE)),
             self.stamp,
         )
@@ -98,7 +97,7 @@ class Archive(Contents):
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            stack.callback(self._blobs.close_lane)
+            stack.push_async_callback(in_thread, self._blobs.close_lane)
             try:
                 await asyncio.to_thread(self._open_folders)
                 await stack.enter_async_context(self.stamp)

@@ -14,7 +14,8 @@ What is small is not worth a file: it goes into a pack, see there.
 
     incoming/<lane>/<name>              under way
     incoming/<lane>/<name>.pack         the pack of that name is being written
-    blobs/<time>/<time>/<time>/<name>   kept; what arrives together lies together
+    blobs/<time>/<time>/<time>/<name>   kept, or <name>.pack; what arrives together
+                                        lies together
 """
 
 import contextlib
@@ -38,6 +39,7 @@ from gateway.storage.disk import (
     make_folder,
     remove_empty,
 )
+from gateway.storage.packing import Buffers, PackWriter
 
 log = logging.getLogger(__name__)
 
@@ -151,11 +153,9 @@ class DiskBlobs:
     block; they belong into a thread.
     """
 
-    def __init__(self, folder: Path, *, pack: bool = True) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.packs = (
-            pack  # whether small blobs go into packs; known once a lane is open
-        )
+        self.packs = False  # whether small blobs go into packs; known with the lane
         self._kept = folder / "blobs"
         self._arriving = folder / "incoming"
         self._mine = self._arriving
@@ -174,8 +174,8 @@ class DiskBlobs:
                 break
         for folder in (self.folder, self._arriving):
             flush_folder(folder)
-        self.packs = self.packs and packs.can_pack(self._mine)
-        self._pack = packs.PackWriter(self._mine, new_name, self._place)
+        self.packs = packs.can_pack(self._mine)
+        self._pack = PackWriter(self._mine, new_name, self._place_of_pack)
 
     def close_lane(self) -> None:
         """Let the lane go."""
@@ -188,7 +188,7 @@ class DiskBlobs:
         """A new blob to write to."""
         return Incoming(self._mine / new_name())
 
-    def pack(self, blobs: Sequence[packs.Buffers]) -> list[str]:
+    def pack(self, blobs: Sequence[Buffers]) -> list[str]:
         """Write small blobs into a pack; the names under which they are kept.
 
         They are safe after `flush_pack`. Raises StorageFull.
@@ -211,6 +211,9 @@ class DiskBlobs:
     def _place(self, name: str) -> Path:
         # The time in a name counts milliseconds: folders of 65 s, 4.7 h and 50 days.
         return self._kept / name[:4] / name[4:6] / name[6:8] / name
+
+    def _place_of_pack(self, pack: str) -> Path:
+        return self._place(pack).with_suffix(packs.SUFFIX)
 
     def publish(self, name: str) -> None:
         """Put a blob that has its row in place; a second time does no harm."""
@@ -239,7 +242,7 @@ class DiskBlobs:
         pack = packs.pack_of(name)
         if pack is not None:
             try:
-                return packs.place_in(self._place(pack), name).open()
+                return packs.place_in(self._place_of_pack(pack), name).open()
             except FileNotFoundError:
                 raise NotFound("the file of this instance is gone") from None
         place = self._place(name)
@@ -266,7 +269,7 @@ class DiskBlobs:
         with self.open(name) as opened:
             pack = packs.pack_of(name)
             if pack is not None:
-                return packs.place_in(self._place(pack), name)
+                return packs.place_in(self._place_of_pack(pack), name)
             return Place(str(Path(f"/proc/self/fd/{opened.descriptor}").readlink()))
 
     def remove(self, names: Iterable[str]) -> list[str]:
@@ -286,7 +289,7 @@ class DiskBlobs:
             else:
                 packed.setdefault(pack, []).append(name)
         for pack, some in packed.items():
-            stay, is_gone = packs.take_out(self._place(pack), some)
+            stay, is_gone = packs.take_out(self._place_of_pack(pack), some)
             busy += stay
             if is_gone:
                 emptied.append(pack)
@@ -347,8 +350,8 @@ class DiskBlobs:
     ) -> Swept:
         completed = removed = 0
         for path in list(lane.iterdir()):
-            if path.suffix == packs.MARK and _is_name(path.stem):
-                removed += packs.mend(self._place(path.stem), packed(path.stem))
+            if path.suffix == packs.SUFFIX and _is_name(path.stem):
+                removed += packs.mend(self._place_of_pack(path.stem), packed(path.stem))
                 self._tidy([path.stem])
                 path.unlink()
             elif _is_name(path.name) and known(path.name):
