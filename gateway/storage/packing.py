@@ -4,6 +4,7 @@ A pack is written by one process, which holds a lock far behind its end, and nev
 once that is gone. While it is written, a mark of its name stands in the process's lane.
 """
 
+import contextlib
 import errno
 import logging
 import mmap
@@ -76,7 +77,8 @@ class PackWriter:
             try:
                 self._write(start, buffers)
             except OSError:
-                punch(self._descriptor, start, self._end - start)
+                with contextlib.suppress(OSError):  # else the next start does it
+                    punch(self._descriptor, start, self._end - start)
                 raise
         except OSError as error:
             raise as_our_own(error) from error
@@ -147,11 +149,15 @@ class PackWriter:
         os.close(os.open(self._lane / (name + SUFFIX), os.O_CREAT | os.O_EXCL, 0o640))
         flush_folder(self._lane)
         self._descriptor = _created(place)
-        self._direct = _opened_directly(place)
-        self._name, self._end = name, 0
-        try_lock(self._descriptor, WRITER, 1, alone=True)
-        for folder in list(place.parents)[:4]:
-            flush_folder(folder)
+        try:
+            self._direct = _opened_directly(place)
+            self._name, self._end = name, 0
+            try_lock(self._descriptor, WRITER, 1, alone=True)
+            for folder in list(place.parents)[:4]:
+                flush_folder(folder)
+        except BaseException:
+            self._give_up()
+            raise
 
     def _give_up(self) -> None:
         """Write no more to this pack; its mark stays until the next start."""
