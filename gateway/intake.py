@@ -121,6 +121,8 @@ class Intake:
     ) -> None:
         self.blobs = blobs
         self.memory = 0  # bytes held by all receivers
+        self._keeping = 0  # instances that are all here and not stored yet
+        self._eased = asyncio.Event()  # one of them is stored
         self.watch: Callable[[Outcome], object] = lambda outcome: None
         self._database = database
         self._index = index
@@ -171,9 +173,24 @@ class Intake:
 
     async def keep(self, arrived: _Arrived) -> Outcome:
         """Store an instance whose bytes are all here."""
-        outcome = await self._keep(arrived)
+        self._keeping += 1
+        try:
+            outcome = await self._keep(arrived)
+        finally:
+            self._keeping -= 1
+            self._eased.set()
         self.watch(outcome)
         return outcome
+
+    async def ease(self) -> None:
+        """Wait while memory is short and what is being stored is about to free some.
+
+        That needs nobody's bytes to come, so it ends; whoever waits meanwhile holds back
+        his connection.
+        """
+        while self.memory > SPOOL_MEMORY and self._keeping:
+            self._eased.clear()
+            await self._eased.wait()
 
     async def _keep(self, arrived: _Arrived) -> Outcome:
         try:
@@ -316,6 +333,10 @@ class Receiver:
         self._buffers.append(chunk)
         self._buffered += len(chunk)
         self._intake.memory += len(chunk)
+        if self._buffered < SPOOL_CHUNK and self._intake.memory <= SPOOL_MEMORY:
+            return
+        if self._buffered < SPOOL_CHUNK:
+            await self._intake.ease()
         if self._buffered >= SPOOL_CHUNK or self._intake.memory > SPOOL_MEMORY:
             await self._spill()
 
