@@ -16,13 +16,7 @@ from typing import Self
 
 from gateway.commit import Buffers, Commit, Ready, held_already
 from gateway.dicom.charsets import LATIN1, Encodings
-from gateway.dicom.header import (
-    Header,
-    may_be_deflated,
-    read_header,
-    read_header_in_front,
-    read_header_of,
-)
+from gateway.dicom.header import Header, HeaderReader, may_be_deflated
 from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import GatewayError
 from gateway.outcomes import (
@@ -127,7 +121,7 @@ class Intake:
         self._database = database
         self._index = index
         self._overwrite = overwrite is not Overwrite.NEVER
-        self._reading = encodings, inline_binary
+        self._headers = HeaderReader(encodings, inline_binary)
         self.replaced = Replaced(blobs)
         self.room = Room(database, blobs, index, limits, self.replaced)
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
@@ -234,11 +228,11 @@ class Intake:
             front, size = arrived.front(), arrived.size()
             header = None
             if size > len(front):
-                header = read_header_in_front(front, size, *self._reading)
-            return header or read_header(arrived.whole(), *self._reading)
+                header = self._headers.read_in_front(front, size)
+            return header or self._headers.read(arrived.whole())
         arrived.incoming.append(arrived.buffers)
         arrived.buffers = []
-        return read_header_of(arrived.incoming.path, *self._reading)
+        return self._headers.read_file(arrived.incoming.path)
 
     def _read_large(self, session: Session, arrived: _Arrived) -> Ready | Outcome:
         """Read, and compare with what is held: nobody's commit waits for that."""
