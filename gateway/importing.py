@@ -162,6 +162,8 @@ async def _import_file(archive: Archive, path: Path, report: Report) -> None:
                 number += 1
                 report.count(f"{path}, file {number}", outcome)
             return
+        if path.suffix == SUFFIX and not os.fstat(file.fileno()).st_size:
+            return  # the mark of a pack, or a pack that nothing is in
         if path.suffix == SUFFIX and (places := await asyncio.to_thread(_packed, path)):
             for place in places:
                 with await asyncio.to_thread(place.open) as opened:

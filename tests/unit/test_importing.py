@@ -118,7 +118,9 @@ def test_the_instances_of_an_archive_whose_index_is_lost_are_imported(
         (folder / f"given/{number}").write_bytes(file)
     assert run(folder / "given").numbers == (6, 0, 0)
     (folder / "storage").rename(folder / "old")
-    assert run(folder / "old" / "blobs").numbers == (6, 0, 0)
+    (folder / "old/incoming/0" / ("0" * 32 + ".pack")).touch()  # as after a crash
+    old = folder / "old"
+    assert run(old / "blobs", old / "incoming" / "0").numbers == (6, 0, 0)
     assert sorted(kept(folder)) == sorted(files)
     # What is called so and is none is taken for what it is.
     (folder / "given/x.pack").write_bytes(files[0])

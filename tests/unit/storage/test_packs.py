@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import NotFound, StorageFull
@@ -78,6 +78,7 @@ def test_blobs_of_a_pack_are_read_each_by_itself(
     assert [extent_of(name)[1] for name in names] == list(map(len, contents))
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(132, 20_000), min_size=1, max_size=12))
 def test_a_pack_tells_what_is_in_it_without_the_index(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
