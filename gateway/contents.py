@@ -14,8 +14,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import orjson
 
-from gateway.dicom.hierarchy import Attributes, Level
-from gateway.dicom.pixels import PixelLayout, layout_of
+from gateway.dicom.hierarchy import Level
 from gateway.dicom.query import Query
 from gateway.errors import NotFound
 from gateway.storage.blobs import DiskBlobs
@@ -146,35 +145,83 @@ class Contents:
 
     async def instance(self, study: str, series: str, uid: str) -> Instance:
         """One instance by its address; raises NotFound."""
-        found = await self._one(
-            (study, series, uid),
-            lambda session: next(
-                self._index.instances(session, Level.INSTANCE, (study, series, uid)),
-                None,
-            ),
-        )
-        if found is None:
-            raise nothing_at(Level.INSTANCE, (study, series, uid))
+        held = self.known(study, series, uid)
+        if held is not None:
+            return held
+        found, _ = await self._looked_for((study, series, uid), _nothing)
         return found
 
-    async def _one(
-        self, key: Sequence[str], find: Callable[[Session], Instance | None]
-    ) -> Instance | None:
-        """An instance, not looked for again as long as nothing changes."""
-        held = self._located.get(key)
-        if held is not None and held[0] == self.version:
-            self._located.move_to_end(key)
-            return held[1]
-        # The version first: what comes in between is looked for again.
-        version, found = await self._database.read(
-            lambda session: (version_of(session, ARCHIVE), find(session))
+    def known(self, *names: str) -> Instance | None:
+        """An instance by its address or Orthanc's identifier, if nothing has changed
+        since it was looked for.
+        """
+        held = self._located.get(names)
+        if held is None or held[0] != self.version:
+            return None
+        self._located.move_to_end(names)
+        return held[1]
+
+    async def described(
+        self, *names: str, examine: Callable[[Instance, bytes, dict[str, Any]], T]
+    ) -> tuple[Instance, T]:
+        """An instance, and what `examine` finds in its header, with one look at the index.
+
+        `names` are its address or Orthanc's identifier. `examine` runs in a thread; it
+        gets the header as JSON, and where the values lie that the file keeps. Raises
+        NotFound.
+        """
+        held = self.known(*names)
+        if held is not None:
+            return held, await self._described(held, examine)
+
+        def work(session: Session, found: Instance) -> T:
+            return self._examined(session, found, examine)
+
+        return await self._looked_for(names, work)
+
+    async def _described(
+        self,
+        instance: Instance,
+        examine: Callable[[Instance, bytes, dict[str, Any]], T],
+    ) -> T:
+        return await self._database.read(
+            lambda session: self._examined(session, instance, examine)
         )
-        if found is not None:
-            self._located[key] = version, found
-            self._located.move_to_end(key)
-            if len(self._located) > _LOCATED:
-                self._located.popitem(last=False)
-        return found
+
+    def _examined(
+        self,
+        session: Session,
+        instance: Instance,
+        examine: Callable[[Instance, bytes, dict[str, Any]], T],
+    ) -> T:
+        row = self._index.header(session, instance.id)
+        if row is None:
+            raise nothing_at(Level.INSTANCE, (instance.uid,))
+        return examine(instance, inflate(row[0]), orjson.loads(row[1]) if row[1] else {})
+
+    async def _looked_for(
+        self, names: Sequence[str], more: Callable[[Session, Instance], T]
+    ) -> tuple[Instance, T]:
+        """An instance out of the index, where nothing told that it is still as it was."""
+
+        def work(session: Session) -> tuple[int, Instance, T]:
+            # The version first: what comes in between is looked for again.
+            version = version_of(session, ARCHIVE)
+            if len(names) == 1:
+                found = self._index.by_orthanc_id(session, names[0])
+            else:
+                held = self._index.instances(session, Level.INSTANCE, names)
+                found = next(held, None)
+            if found is None:
+                raise _nothing_named(names)
+            return version, found, more(session, found)
+
+        version, found, result = await self._database.read(work)
+        self._located[names] = version, found
+        self._located.move_to_end(names)
+        if len(self._located) > _LOCATED:
+            self._located.popitem(last=False)
+        return found, result
 
     async def by_uid(self, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies they are."""
@@ -184,12 +231,10 @@ class Contents:
 
     async def by_orthanc_id(self, orthanc_id: str) -> Instance:
         """One instance by Orthanc's identifier; raises NotFound."""
-        found = await self._one(
-            (orthanc_id,),
-            lambda session: self._index.by_orthanc_id(session, orthanc_id),
-        )
-        if found is None:
-            raise NotFound(f"no instance has the identifier {orthanc_id}")
+        held = self.known(orthanc_id)
+        if held is not None:
+            return held
+        found, _ = await self._looked_for((orthanc_id,), _nothing)
         return found
 
     @asynccontextmanager
@@ -249,26 +294,9 @@ class Contents:
         NotFound when the instance is gone.
         """
 
-        def work(session: Session) -> T:
-            row = self._index.header(session, instance.id)
-            if row is None:
-                raise nothing_at(Level.INSTANCE, (instance.uid,))
-            return examine(inflate(row[0]), orjson.loads(row[1]) if row[1] else {})
-
-        return await self._database.read(work)
-
-    async def images(self, instance: Instance) -> tuple[Attributes, PixelLayout | None]:
-        """The header of an instance and the layout of its pixels, if it has any."""
-
-        def work(session: Session) -> tuple[Attributes, PixelLayout | None]:
-            row = self._index.header(session, instance.id)
-            if row is None:
-                raise nothing_at(Level.INSTANCE, (instance.uid,))
-            attributes = orjson.loads(inflate(row[0]))
-            places = orjson.loads(row[1]) if row[1] else {}
-            return attributes, layout_of(attributes, instance.transfer_syntax, places)
-
-        return await self._database.read(work)
+        return await self._described(
+            instance, lambda _, header, places: examine(header, places)
+        )
 
     async def present(self, instances: list[Instance]) -> list[Instance]:
         """Those of the instances whose files are there."""
@@ -310,6 +338,16 @@ class Contents:
     async def totals(self) -> Totals:
         """How much is held."""
         return await self._database.read(self._index.totals)
+
+
+def _nothing(session: Session, instance: Instance) -> None:
+    """Look at nothing else."""
+
+
+def _nothing_named(names: Sequence[str]) -> NotFound:
+    if len(names) == 1:
+        return NotFound(f"no instance has the identifier {names[0]}")
+    return nothing_at(Level.INSTANCE, names)
 
 
 def nothing_at(level: Level, uids: Sequence[str]) -> NotFound:

@@ -13,10 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import orjson
+
 from gateway.archive import Archive, FileRange, Instance, Piece
 from gateway.dicom.bulk import ReadAt
 from gateway.dicom.frames import FrameIndex, FrameIndexes, Runs, frame_runs, index_of
-from gateway.dicom.pixels import PixelLayout, has_pixels
+from gateway.dicom.pixels import PixelLayout, has_pixels, layout_of
 from gateway.dicom.transcode import Source, can_transcode, frame_in, instance_in
 from gateway.errors import NotFound
 from gateway.flight import SingleFlight
@@ -40,6 +42,13 @@ class Pixels:
     lossy_ratio: str
     lossy_method: str
     is_unclear: bool = False  # there are some, and nothing tells what they are
+
+    @property
+    def known_layout(self) -> PixelLayout:
+        """The layout; raises NotFound if there is none."""
+        if self.layout is None:
+            raise NotFound("this instance has no pixels")
+        return self.layout
 
     def can_become(self, stored: str, target: str) -> bool:
         """Whether an instance with them can be had in a transfer syntax."""
@@ -128,24 +137,32 @@ class Imaging:
         if found is not None:
             self._layouts.move_to_end(instance.blob)
             return found
-        attributes, layout = await self._archive.images(instance)
-        found = Pixels(
-            layout,
-            _all(attributes, "00282112"),
-            _all(attributes, "00282114"),
-            is_unclear=layout is None and has_pixels(attributes),
+        found = await self._archive.header(
+            instance, lambda header, places: _pixels(instance, header, places)
         )
-        self._layouts[instance.blob] = found
+        self._keep_pixels(instance, found)
+        return found
+
+    def _keep_pixels(self, instance: Instance, pixels: Pixels) -> None:
+        self._layouts[instance.blob] = pixels
         while len(self._layouts) > _LAYOUTS_KEPT:
             self._layouts.popitem(last=False)
-        return found
+
+    async def find(self, *names: str) -> tuple[Instance, Pixels]:
+        """An instance by its address or Orthanc's identifier, and its pixels.
+
+        One look at the index is enough for both. Raises NotFound.
+        """
+        instance = self._archive.known(*names)
+        if instance is not None:
+            return instance, await self.pixels(instance)
+        instance, pixels = await self._archive.described(*names, examine=_pixels)
+        self._keep_pixels(instance, pixels)
+        return instance, pixels
 
     async def layout(self, instance: Instance) -> PixelLayout:
         """The layout of an instance's pixels; raises NotFound if there are none."""
-        layout = (await self.pixels(instance)).layout
-        if layout is None:
-            raise NotFound("this instance has no pixels")
-        return layout
+        return (await self.pixels(instance)).known_layout
 
     async def source(self, instance: Instance) -> Source:
         """An instance as a worker needs to know it."""
@@ -240,6 +257,18 @@ class Imaging:
                 gone.append(made.path)
         if gone:
             await asyncio.to_thread(_remove, gone)
+
+
+def _pixels(instance: Instance, header: bytes, places: dict[str, Any]) -> Pixels:
+    """What a header tells of pixels; for a thread."""
+    attributes = orjson.loads(header)
+    layout = layout_of(attributes, instance.transfer_syntax, places)
+    return Pixels(
+        layout,
+        _all(attributes, "00282112"),
+        _all(attributes, "00282114"),
+        is_unclear=layout is None and has_pixels(attributes),
+    )
 
 
 def _all(attributes: Any, tag: str) -> str:

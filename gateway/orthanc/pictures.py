@@ -53,8 +53,8 @@ _MOST_LISTED = 100_000
 async def frames(request: web.Request, orthanc_id: str) -> web.StreamResponse:
     """The numbers of the frames that the file has room for: GET /instances/{id}/frames."""
     parts = gateway(request)
-    instance = await parts.archive.by_orthanc_id(orthanc_id)
-    layout = (await parts.imaging.pixels(instance)).layout
+    _, pixels = await parts.imaging.find(orthanc_id)
+    layout = pixels.layout
     if layout is None:
         return reply([0])
     count = min(layout.number_of_frames, max(layout.frames_at_most, 1))
@@ -150,9 +150,8 @@ async def _found(
     request: web.Request, orthanc_id: str, frame: str
 ) -> tuple[Instance, int]:
     """The instance, and the number of the frame from 1; raises NotFound."""
-    parts = gateway(request)
-    instance = await parts.archive.by_orthanc_id(orthanc_id)
-    layout = await parts.imaging.layout(instance)
+    instance, pixels = await gateway(request).imaging.find(orthanc_id)
+    layout = pixels.known_layout
     if not (frame.isascii() and frame.isdigit() and len(frame) < 10):
         raise BadRequest("a frame is a whole number from 0 on")
     if int(frame) >= layout.number_of_frames:

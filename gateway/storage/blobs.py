@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import NotFound, StorageFull
+from gateway.storage.memory import open_at_once
 
 log = logging.getLogger(__name__)
 
@@ -224,6 +225,11 @@ class DiskBlobs:
                 except FileNotFoundError:
                     continue
         raise NotFound("the file of this instance is gone")
+
+    def open_at_once(self, name: str) -> int | None:
+        """A descriptor to read the blob; None if that could wait. For any thread."""
+        folders = f"{name[:4]}/{name[4:6]}/{name[6:8]}"
+        return open_at_once(f"{self._kept}/{folders}/{name}")
 
     def is_there(self, name: str) -> bool:
         """Whether the blob can be opened, for all that can be told without doing so."""

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 
 from gateway.errors import Truncated
 from gateway.storage.blobs import DiskBlobs
+from gateway.storage.memory import read_at_once
 
 #: Bytes handed to the network at a time; each answer holds at most two such chunks.
 CHUNK = 1024 * 1024
+
+#: Files that are opened at most to read from them without a thread.
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,42 @@ class FileRange:
 
 
 Piece = bytes | FileRange
+
+
+def size_of(piece: Piece) -> int:
+    """The bytes of a piece."""
+    return len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
+
+
+def at_once(blobs: DiskBlobs, pieces: Sequence[Piece]) -> memoryview | None:
+    """All bytes of the pieces, if these are few and in memory; never waits for a disk.
+
+    None is for whoever then reads in a thread, which also finds out what is wrong.
+    """
+    size = sum(map(size_of, pieces))
+    files = sum(isinstance(piece, FileRange) for piece in pieces)
+    if size > CHUNK or files > _FEW:
+        return None
+    whole = memoryview(bytearray(size))
+    filled = 0
+    for piece in pieces:
+        room = whole[filled : filled + size_of(piece)]
+        if isinstance(piece, bytes):
+            room[:] = piece
+        elif not _fill_at_once(blobs, piece, room):
+            return None
+        filled += len(room)
+    return whole
+
+
+def _fill_at_once(blobs: DiskBlobs, piece: FileRange, room: memoryview) -> bool:
+    descriptor = blobs.open_at_once(piece.blob)
+    if descriptor is None:
+        return False
+    try:
+        return read_at_once(descriptor, room, piece.start)
+    finally:
+        os.close(descriptor)
 
 
 class Reading:
