@@ -197,7 +197,9 @@ class Contents:
         row = self._index.header(session, instance.id)
         if row is None:
             raise nothing_at(Level.INSTANCE, (instance.uid,))
-        return examine(instance, inflate(row[0]), orjson.loads(row[1]) if row[1] else {})
+        return examine(
+            instance, inflate(row[0]), orjson.loads(row[1]) if row[1] else {}
+        )
 
     async def _looked_for(
         self, names: Sequence[str], more: Callable[[Session, Instance], T]

@@ -1,14 +1,15 @@
-"""What is made from what we hold: frames and instances in other transfer syntaxes.
+"""What is made from what we hold: pictures, frames and instances in other syntaxes.
 
-The work is done by other processes. The same thing asked for twice at once is done once,
-and what was made last is kept for a while, frames in memory and instances in files.
+The work is done by other processes, but for light pictures, for which a few threads are
+enough. The same thing asked for twice at once is done once, and what was made last is
+kept for a while, frames in memory and instances in files.
 """
 
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,11 +19,13 @@ import orjson
 from gateway.archive import Archive, FileRange, Instance, Piece
 from gateway.dicom.bulk import ReadAt
 from gateway.dicom.frames import FrameIndex, FrameIndexes, Runs, frame_runs, index_of
+from gateway.dicom.job import Job
 from gateway.dicom.pixels import PixelLayout, has_pixels, layout_of
 from gateway.dicom.transcode import Source, can_transcode, frame_in, instance_in
-from gateway.errors import NotFound
+from gateway.errors import CannotTranscode, NotFound
 from gateway.flight import SingleFlight
 from gateway.pool import Pool
+from gateway.storage.threads import to_its_end
 
 T = TypeVar("T")
 
@@ -30,6 +33,9 @@ T = TypeVar("T")
 FRAMES_KEPT = 64 * 1024 * 1024
 #: Bytes of transcoded instances that are kept.
 FILES_KEPT = 1024**3
+#: Light pictures that are made at once: one for each processor that is left to this
+#: worker, but no more. Each takes less than 64 MiB meanwhile.
+LIGHT_AT_ONCE = 4
 #: Instances whose layout is kept.
 _LAYOUTS_KEPT = 512
 
@@ -67,19 +73,25 @@ class _Made:
 
 
 class Imaging:
-    """Frames and instances as somebody wants them; opened and closed by `async with`."""
+    """Frames and instances as somebody wants them; opened and closed by `async with`.
+
+    So many `workers`, processes like this one, share the machine.
+    """
 
     def __init__(
         self,
         archive: Archive,
         pool: Pool | None = None,
         *,
+        workers: int = 1,
         frames_kept: int = FRAMES_KEPT,
         files_kept: int = FILES_KEPT,
     ) -> None:
         self._archive = archive
         self._pool = pool or Pool()
         self._flight = SingleFlight()
+        at_once = min(self._pool.count // workers, LIGHT_AT_ONCE)
+        self._places = asyncio.Semaphore(max(at_once, 1))
         self._indexes = FrameIndexes()
         self._layouts: OrderedDict[str, Pixels] = OrderedDict()
         self._frames: OrderedDict[Hashable, bytes] = OrderedDict()
@@ -113,11 +125,68 @@ class Imaging:
         self, key: Hashable, work: Callable[..., bytes], *arguments: Any
     ) -> bytes:
         """What a function makes in another process, kept under the key for a while."""
+        return await self._kept(key, lambda: self._pool.run(work, *arguments))
+
+    async def picture(
+        self, instance: Instance, work: Callable[..., bytes], job: Job, *arguments: Any
+    ) -> bytes:
+        """What a function makes of a job about an instance, kept for a while.
+
+        The function takes the job, the arguments, and as `read` what reads the file if it
+        is not to open it by the path in the job.
+        """
+        make = self._lightly if job.is_light else self._elsewhere
+        return await self._kept(
+            _key(instance, work, job, arguments),
+            lambda: make(instance, work, job, arguments),
+        )
+
+    async def numbers(
+        self, instance: Instance, work: Callable[..., bytes], job: Job, *arguments: Any
+    ) -> bytes:
+        """The same for what is not light whatever the image is."""
+        return await self._kept(
+            _key(instance, work, job, arguments),
+            lambda: self._elsewhere(instance, work, job, arguments),
+        )
+
+    async def _lightly(
+        self,
+        instance: Instance,
+        work: Callable[..., bytes],
+        job: Job,
+        arguments: tuple[Any, ...],
+    ) -> bytes:
+        """A picture made in a thread; so few at once that their memory is bounded."""
+        async with self._places:
+            making = self._archive.look(
+                instance, lambda read: work(job, *arguments, read=read)
+            )
+            try:
+                return await to_its_end(asyncio.ensure_future(making))
+            except MemoryError as error:
+                raise CannotTranscode("these pixels need too much memory") from error
+
+    async def _elsewhere(
+        self,
+        instance: Instance,
+        work: Callable[..., bytes],
+        job: Job,
+        arguments: tuple[Any, ...],
+    ) -> bytes:
+        path = str(await self._archive.path(instance))
+        placed = replace(job, source=replace(job.source, path=path))
+        return await self._pool.run(work, placed, *arguments)
+
+    async def _kept(
+        self, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]
+    ) -> bytes:
+        """What was made under the key, or is made now, once for all who want it."""
         found = self._frames.get(key)
         if found is not None:
             self._frames.move_to_end(key)
             return found
-        made = await self._flight.do(key, lambda: self._pool.run(work, *arguments))
+        made = await self._flight.do(key, make)
         self._keep_frame(key, made)
         return made
 
@@ -197,13 +266,12 @@ class Imaging:
 
     async def frame(self, instance: Instance, number: int, target: str) -> bytes:
         """A frame in a transfer syntax; raises CannotTranscode."""
-        key = ("frame", instance.blob, number, target)
-        found = self._frames.get(key)
-        if found is not None:
-            self._frames.move_to_end(key)
-            return found
-        source = await self.source(instance)
-        return await self.once(key, frame_in, source, number, target)
+
+        async def make() -> bytes:
+            source = await self.source(instance)
+            return await self._pool.run(frame_in, source, number, target)
+
+        return await self._kept(("frame", instance.blob, number, target), make)
 
     # -- instances -----------------------------------------------------------------------
 
@@ -257,6 +325,12 @@ class Imaging:
                 gone.append(made.path)
         if gone:
             await asyncio.to_thread(_remove, gone)
+
+
+def _key(
+    instance: Instance, work: Callable[..., bytes], job: Job, arguments: tuple[Any, ...]
+) -> Hashable:
+    return (work, instance.blob, job.numbers, job.options, job.kind, *arguments)
 
 
 def _pixels(instance: Instance, header: bytes, places: dict[str, Any]) -> Pixels:

@@ -36,7 +36,7 @@ _indexes = FrameIndexes()
 class Source:
     """An instance as a worker needs to know it."""
 
-    path: str
+    path: str  # empty where another way to read it comes along
     transfer_syntax: str
     layout: PixelLayout | None = None
     lossy_ratio: str = ""  # (0028,2112) so far

@@ -9,7 +9,7 @@ cannot be (TLS, an answer in chunks), the files are read and written.
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from gateway.errors import TooSlow
 from gateway.storage.sending import Sending
 from gateway.storage.threads import in_thread
 from gateway.telemetry.exchange import CURRENT
+from gateway.web.replies import streaming
 
 #: Bytes to send: pieces to be read, or what is made on the way.
 Body = Sequence[Piece] | AsyncGenerator[bytes, None]
@@ -49,6 +50,21 @@ async def transmit(
         await _write(response, archive.read(body))
     else:
         await _send(request, archive.sending(body))
+
+
+async def send_made(
+    request: web.Request, body: bytes, kind: str, headers: Mapping[str, str]
+) -> web.StreamResponse:
+    """Answer with what was made in memory: bytes of a media type."""
+    headers = {**headers, "Content-Type": kind}
+    if len(body) < _WORTH_IT or not _is_plain(request):
+        return web.Response(body=body, headers=headers)
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(body)
+    async with streaming(request, response) as wanted:
+        if wanted:
+            await _write_whole(request, memoryview(body))
+    return response
 
 
 async def _write_whole(request: web.Request, whole: memoryview) -> None:
