@@ -14,18 +14,21 @@ from typing import Any, Generic, TypeVar, cast
 
 import orjson
 
-from gateway.dicom.hierarchy import Level
+from gateway.dicom.hierarchy import Level, Uids
 from gateway.dicom.query import Query
 from gateway.errors import NotFound
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.database import Session, SqliteDatabase
 from gateway.storage.entries import inflate
-from gateway.storage.index import Index, Instance, Totals
+from gateway.storage.index import Described, Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
 from gateway.storage.search import Found, Remaining, find, remaining
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
 
 T = TypeVar("T")
+
+#: Finds something in the header of an instance; gets what `Contents.described` tells.
+Examine = Callable[[Instance, bytes, dict[str, Any]], T]
 
 #: Instances whose rows are remembered by their addresses.
 _LOCATED = 8192
@@ -145,11 +148,7 @@ class Contents:
 
     async def instance(self, study: str, series: str, uid: str) -> Instance:
         """One instance by its address; raises NotFound."""
-        held = self.known(study, series, uid)
-        if held is not None:
-            return held
-        found, _ = await self._looked_for((study, series, uid), _nothing)
-        return found
+        return await self._looked_for(study, series, uid)
 
     def known(self, *names: str) -> Instance | None:
         """An instance by its address or Orthanc's identifier, if nothing has changed
@@ -161,9 +160,7 @@ class Contents:
         self._located.move_to_end(names)
         return held[1]
 
-    async def described(
-        self, *names: str, examine: Callable[[Instance, bytes, dict[str, Any]], T]
-    ) -> tuple[Instance, T]:
+    async def described(self, *names: str, examine: Examine[T]) -> tuple[Instance, T]:
         """An instance, and what `examine` finds in its header, with one look at the index.
 
         `names` are its address or Orthanc's identifier. `examine` runs in a thread; it
@@ -174,56 +171,49 @@ class Contents:
         if held is not None:
             return held, await self._described(held, examine)
 
-        def work(session: Session, found: Instance) -> T:
-            return self._examined(session, found, examine)
+        def work(session: Session) -> tuple[Described, T]:
+            found = self._index.described(session, names)
+            if found is None:
+                raise _nothing_named(names)
+            result = _examined(found.instance, (found.header, found.bulk), examine)
+            return found, result
 
-        return await self._looked_for(names, work)
+        found, result = await self._database.read(work)
+        self._remember(names, found.version, found.instance)
+        return found.instance, result
 
-    async def _described(
-        self,
-        instance: Instance,
-        examine: Callable[[Instance, bytes, dict[str, Any]], T],
-    ) -> T:
+    async def _described(self, instance: Instance, examine: Examine[T]) -> T:
         return await self._database.read(
-            lambda session: self._examined(session, instance, examine)
+            lambda session: _examined(
+                instance, self._index.header(session, instance.id), examine
+            )
         )
 
-    def _examined(
-        self,
-        session: Session,
-        instance: Instance,
-        examine: Callable[[Instance, bytes, dict[str, Any]], T],
-    ) -> T:
-        row = self._index.header(session, instance.id)
-        if row is None:
-            raise nothing_at(Level.INSTANCE, (instance.uid,))
-        return examine(
-            instance, inflate(row[0]), orjson.loads(row[1]) if row[1] else {}
-        )
+    async def _looked_for(self, *names: str) -> Instance:
+        """An instance out of the index, if nothing tells that it is still as it was."""
+        held = self.known(*names)
+        if held is not None:
+            return held
 
-    async def _looked_for(
-        self, names: Sequence[str], more: Callable[[Session, Instance], T]
-    ) -> tuple[Instance, T]:
-        """An instance out of the index, where nothing told that it is still as it was."""
-
-        def work(session: Session) -> tuple[int, Instance, T]:
+        def work(session: Session) -> tuple[int, Instance | None]:
             # The version first: what comes in between is looked for again.
             version = version_of(session, ARCHIVE)
             if len(names) == 1:
-                found = self._index.by_orthanc_id(session, names[0])
-            else:
-                held = self._index.instances(session, Level.INSTANCE, names)
-                found = next(held, None)
-            if found is None:
-                raise _nothing_named(names)
-            return version, found, more(session, found)
+                return version, self._index.by_orthanc_id(session, names[0])
+            uids = Uids("", *names)
+            return version, self._index.locate(session, uids)
 
-        version, found, result = await self._database.read(work)
+        version, found = await self._database.read(work)
+        if found is None:
+            raise _nothing_named(names)
+        self._remember(names, version, found)
+        return found
+
+    def _remember(self, names: Sequence[str], version: int, found: Instance) -> None:
         self._located[names] = version, found
         self._located.move_to_end(names)
         if len(self._located) > _LOCATED:
             self._located.popitem(last=False)
-        return found, result
 
     async def by_uid(self, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies they are."""
@@ -233,11 +223,7 @@ class Contents:
 
     async def by_orthanc_id(self, orthanc_id: str) -> Instance:
         """One instance by Orthanc's identifier; raises NotFound."""
-        held = self.known(orthanc_id)
-        if held is not None:
-            return held
-        found, _ = await self._looked_for((orthanc_id,), _nothing)
-        return found
+        return await self._looked_for(orthanc_id)
 
     @asynccontextmanager
     async def look_at_headers(
@@ -342,8 +328,12 @@ class Contents:
         return await self._database.read(self._index.totals)
 
 
-def _nothing(session: Session, instance: Instance) -> None:
-    """Look at nothing else."""
+def _examined(
+    instance: Instance, row: tuple[bytes | None, str | None] | None, examine: Examine[T]
+) -> T:
+    if row is None or row[0] is None:
+        raise nothing_at(Level.INSTANCE, (instance.uid,))
+    return examine(instance, inflate(row[0]), orjson.loads(row[1]) if row[1] else {})
 
 
 def _nothing_named(names: Sequence[str]) -> NotFound:

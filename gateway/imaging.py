@@ -14,13 +14,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import orjson
-
 from gateway.archive import Archive, FileRange, Instance, Piece
 from gateway.dicom.bulk import ReadAt
 from gateway.dicom.frames import FrameIndex, FrameIndexes, Runs, frame_runs, index_of
 from gateway.dicom.job import Job
-from gateway.dicom.pixels import PixelLayout, has_pixels, layout_of
+from gateway.dicom.pixels import (
+    PixelLayout,
+    has_pixels,
+    layout_of,
+    pixel_attributes,
+)
 from gateway.dicom.transcode import Source, can_transcode, frame_in, instance_in
 from gateway.errors import CannotTranscode, NotFound
 from gateway.flight import SingleFlight
@@ -335,7 +338,7 @@ def _key(
 
 def _pixels(instance: Instance, header: bytes, places: dict[str, Any]) -> Pixels:
     """What a header tells of pixels; for a thread."""
-    attributes = orjson.loads(header)
+    attributes = pixel_attributes(header)
     layout = layout_of(attributes, instance.transfer_syntax, places)
     return Pixels(
         layout,

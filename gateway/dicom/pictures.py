@@ -87,7 +87,7 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
     It is written to a file in memory: encoders let others run only while they write to a
     descriptor.
     """
-    with open(os.memfd_create("picture"), "w+b", buffering=0) as file:
+    with os.fdopen(os.memfd_create("picture"), "w+b", buffering=0) as file:
         image.save(file, form, **options)
         size = file.seek(0, os.SEEK_END)
         return os.pread(file.fileno(), size, 0)
