@@ -301,15 +301,17 @@ class Contents:
 
         It gets a function that reads so many bytes from an offset on.
         """
+        return await asyncio.to_thread(self.seen, instance, examine)
 
-        def work() -> T:
-            descriptor = self._blobs.open(instance.blob)
-            try:
-                return examine(lambda offset, size: os.pread(descriptor, size, offset))
-            finally:
-                os.close(descriptor)
-
-        return await asyncio.to_thread(work)
+    def seen(
+        self, instance: Instance, examine: Callable[[Callable[[int, int], bytes]], T]
+    ) -> T:
+        """The same for somebody who is in a thread: it blocks."""
+        descriptor = self._blobs.open(instance.blob)
+        try:
+            return examine(lambda offset, size: os.pread(descriptor, size, offset))
+        finally:
+            os.close(descriptor)
 
     async def transfer_syntaxes(self, level: Level, *uids: str) -> frozenset[str]:
         """The transfer syntaxes in which the instances under an address are held."""

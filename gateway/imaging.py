@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +29,6 @@ from gateway.dicom.transcode import Source, can_transcode, frame_in, instance_in
 from gateway.errors import CannotTranscode, NotFound
 from gateway.flight import SingleFlight
 from gateway.pool import Pool
-from gateway.storage.threads import to_its_end
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ class Imaging:
         self._pool = pool or Pool()
         self._flight = SingleFlight()
         at_once = min(self._pool.count // workers, LIGHT_AT_ONCE)
-        self._places = asyncio.Semaphore(max(at_once, 1))
+        self._threads = ThreadPoolExecutor(max(at_once, 1), "picture")
         self._indexes = FrameIndexes()
         self._layouts: OrderedDict[str, Pixels] = OrderedDict()
         self._frames: OrderedDict[Hashable, bytes] = OrderedDict()
@@ -115,6 +115,7 @@ class Imaging:
     ) -> None:
         await self._flight.__aexit__(kind, error, trace)
         await self._pool.__aexit__(kind, error, trace)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         paths = [made.path for made in self._files.values()]
         self._files.clear()
         await asyncio.to_thread(_remove, paths)
@@ -160,15 +161,18 @@ class Imaging:
         job: Job,
         arguments: tuple[Any, ...],
     ) -> bytes:
-        """A picture made in a thread; so few at once that their memory is bounded."""
-        async with self._places:
-            making = self._archive.look(
+        """A picture made in a thread: there are so few that their memory is bounded."""
+
+        def make() -> bytes:
+            return self._archive.seen(
                 instance, lambda read: work(job, *arguments, read=read)
             )
-            try:
-                return await to_its_end(asyncio.ensure_future(making))
-            except MemoryError as error:
-                raise CannotTranscode("these pixels need too much memory") from error
+
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, make)
+        except MemoryError as error:
+            raise CannotTranscode("these pixels need too much memory") from error
 
     async def _elsewhere(
         self,
@@ -189,9 +193,14 @@ class Imaging:
         if found is not None:
             self._frames.move_to_end(key)
             return found
-        made = await self._flight.do(key, make)
-        self._keep_frame(key, made)
-        return made
+
+        async def made() -> bytes:
+            # It is kept before it is no longer under way: in between it would be made anew.
+            result = await make()
+            self._keep_frame(key, result)
+            return result
+
+        return await self._flight.do(key, made)
 
     def _keep_frame(self, key: Hashable, made: bytes) -> None:
         if key in self._frames or len(made) > self._frames_kept // 4:

@@ -44,7 +44,7 @@ ELEMENTS = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(headers(ELEMENTS))
 def test_the_layout_is_that_of_the_whole_header(attributes: Attributes) -> None:
     text = orjson.dumps(attributes)

@@ -351,18 +351,18 @@ async def test_the_same_picture_for_two_costs_one(
     file = image()
     await store(client, file)
     runs = []
-    run, look = Pool.run, Archive.look
+    run, seen = Pool.run, Archive.seen
 
     async def counted(self: Pool, *arguments: Any) -> Any:
         runs.append("process")
         return await run(self, *arguments)
 
-    async def counted_here(self: Archive, *arguments: Any) -> Any:
+    def counted_here(self: Archive, *arguments: Any) -> Any:
         runs.append("thread")
-        return await look(self, *arguments)
+        return seen(self, *arguments)
 
     monkeypatch.setattr(Pool, "run", counted)
-    monkeypatch.setattr(Archive, "look", counted_here)
+    monkeypatch.setattr(Archive, "seen", counted_here)
     for query, place in ({}, "thread"), ({"annotation": "patient"}, "process"):
         runs.clear()
         path = f"{instance_path(file)}/rendered"
