@@ -284,7 +284,9 @@ async def _ahead(
 def common_headers(request: web.Request, options: RenderOptions) -> dict[str, str]:
     """The headers of every answer with pictures."""
     headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
-    return headers | warning(request, *options.warnings)
+    return (
+        headers | warning(request, *options.warnings) if options.warnings else headers
+    )
 
 
 async def send_picture(

@@ -154,6 +154,7 @@ class DiskBlobs:
         self._kept = folder / "blobs"
         self._arriving = folder / "incoming"
         self._mine = self._arriving
+        self._folder = "", self._kept  # the one that was needed last, and its time
         self._lock = -1
 
     def open_lane(self) -> None:
@@ -191,7 +192,12 @@ class DiskBlobs:
 
     def _place(self, name: str) -> Path:
         # The time in a name counts milliseconds: folders of 65 s, 4.7 h and 50 days.
-        return self._kept / name[:4] / name[4:6] / name[6:8] / name
+        # What arrived together is asked for together: the folder is made once for all.
+        time, folder = self._folder
+        if name[:8] != time:
+            folder = self._kept / name[:4] / name[4:6] / name[6:8]
+            self._folder = name[:8], folder
+        return folder / name
 
     def publish(self, name: str) -> None:
         """Put a blob that has its row in place; a second time does no harm."""
