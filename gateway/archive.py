@@ -30,7 +30,7 @@ from gateway.storage.identity import identify
 from gateway.storage.index import Index, Instance
 from gateway.storage.metadata import Manner
 from gateway.storage.migrations import migrate
-from gateway.storage.reading import FileRange, Piece, Reading
+from gateway.storage.reading import FileRange, Piece, Reading, at_once
 from gateway.storage.resources import some_instances
 from gateway.storage.search import Found, Remaining
 from gateway.storage.sending import Sending
@@ -203,6 +203,10 @@ class Archive(Contents):
                 await done(ahead)
             finally:
                 reading.close()
+
+    def at_once(self, pieces: Sequence[Piece]) -> memoryview | None:
+        """The bytes of the pieces, up to a mebibyte, if no disk has to be waited for."""
+        return at_once(self._blobs, pieces)
 
     def sending(self, pieces: Sequence[Piece]) -> Sending:
         """The pieces, to be pushed to a socket; its methods belong into a thread."""

@@ -12,7 +12,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvloop
@@ -74,6 +74,7 @@ def serve(
     for warning in loaded.warnings:
         log.warning("%s", warning)
     count = settings.workers if workers is None else workers
+    settings = replace(settings, workers=count)
     sockets = bind(
         hosts(settings, host),
         settings.http_port if port is None else port,

@@ -37,7 +37,7 @@ _indexes = FrameIndexes()
 class Source:
     """An instance as a worker needs to know it."""
 
-    place: Place
+    place: Place  # NOWHERE where another way to read it comes along
     transfer_syntax: str
     layout: PixelLayout | None = None
     lossy_ratio: str = ""  # (0028,2112) so far

@@ -68,8 +68,8 @@ async def retrieve(
     """Frames of an instance in the order they are asked for, or all of them."""
     parts = gateway(request)
     asked = _numbers(unquote(frames)) if frames else []
-    held = await parts.archive.instance(*uids_of(study, series, instance))
-    layout = await parts.imaging.layout(held)
+    held, pixels = await parts.imaging.find(*uids_of(study, series, instance))
+    layout = pixels.known_layout
     for number in asked:
         check_number(layout, number)
     if not asked:

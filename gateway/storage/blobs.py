@@ -159,6 +159,7 @@ class DiskBlobs:
         self._kept = folder / "blobs"
         self._arriving = folder / "incoming"
         self._mine = self._arriving
+        self._folder = "", self._kept  # the one that was needed last, and its time
         self._lock = -1
 
     def open_lane(self) -> None:
@@ -210,7 +211,12 @@ class DiskBlobs:
 
     def _place(self, name: str) -> Path:
         # The time in a name counts milliseconds: folders of 65 s, 4.7 h and 50 days.
-        return self._kept / name[:4] / name[4:6] / name[6:8] / name
+        # What arrived together is asked for together: the folder is made once for all.
+        time, folder = self._folder
+        if name[:8] != time:
+            folder = self._kept / name[:4] / name[4:6] / name[6:8]
+            self._folder = name[:8], folder
+        return folder / name
 
     def _place_of_pack(self, pack: str) -> Path:
         return self._place(pack).with_suffix(packs.SUFFIX)
@@ -253,6 +259,15 @@ class DiskBlobs:
                 except FileNotFoundError:
                     continue
         raise NotFound("the file of this instance is gone")
+
+    def open_at_once(self, name: str) -> Opened | None:
+        """The blob to be read; None if that could wait. For any thread."""
+        folders = f"{self._kept}/{name[:4]}/{name[4:6]}/{name[6:8]}"
+        pack = packs.pack_of(name)
+        if pack is None:
+            return Place(f"{folders}/{name}").open_at_once()
+        path = f"{folders}/{pack}{packs.SUFFIX}"
+        return Place(path, *packs.extent_of(name)).open_at_once()
 
     def is_there(self, name: str) -> bool:
         """Whether the blob can be opened, for all that can be told without doing so."""

@@ -21,6 +21,7 @@ from gateway.storage.additions import (
 from gateway.storage.changes import forget
 from gateway.storage.database import Session
 from gateway.storage.entries import Entry
+from gateway.storage.stamp import ARCHIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,16 @@ class Instance:
     blob: str
     size: int  # bytes
     stored: str  # UTC, YYYYMMDDTHHMMSS.ffffff
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An instance, its header, and the version of the archive that they are of."""
+
+    version: int
+    instance: Instance
+    header: bytes | None  # deflated DICOM JSON
+    bulk: str | None  # where its bulk lies, as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,11 @@ _STATE = (
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
 _PACKED = "SELECT blob FROM instances WHERE blob > ? AND blob < ?"
+_DESCRIBED = (
+    f"SELECT (SELECT version FROM versions WHERE kind = ?), h.json, h.bulk, {COLUMNS}"
+    f" FROM {JOINED} LEFT JOIN headers h ON h.instance = i.id WHERE "
+)
+_BY_ADDRESS = "s.uid = ? AND e.uid = ? AND i.uid = ?"
 _BLOB_EXISTS = "SELECT 1 FROM instances WHERE blob = ?"
 
 _TOTALS = (
@@ -241,6 +257,15 @@ class Index:
         """An instance's deflated header, and where its bulk lies, as JSON."""
         row = session.first(_HEADER, (instance,))
         return (row[0], row[1]) if row else None
+
+    def described(self, session: Session, names: Sequence[str]) -> Described | None:
+        """The instance at an address, or with Orthanc's identifier, and its header."""
+        where = "i.orthanc_id = ?" if len(names) == 1 else _BY_ADDRESS
+        row = session.first(_DESCRIBED + where, (ARCHIVE, *names))
+        if row is None:
+            return None
+        version, header, bulk, *columns = row
+        return Described(version or 0, Instance(*columns), header, bulk)
 
     def by_uid(self, session: Session, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies."""

@@ -10,11 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import Truncated
+from gateway.memory import read_at_once
 from gateway.places import Opened
 from gateway.storage.blobs import DiskBlobs
 
 #: Bytes handed to the network at a time; each answer holds at most two such chunks.
 CHUNK = 1024 * 1024
+
+#: Files that are opened at most to read from them without a thread.
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,40 @@ class FileRange:
 
 
 Piece = bytes | FileRange
+
+
+def size_of(piece: Piece) -> int:
+    """The bytes of a piece."""
+    return len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
+
+
+def at_once(blobs: DiskBlobs, pieces: Sequence[Piece]) -> memoryview | None:
+    """All bytes of the pieces, if these are few and in memory; never waits for a disk.
+
+    None is for whoever then reads in a thread, which also finds out what is wrong.
+    """
+    size = sum(map(size_of, pieces))
+    files = sum(isinstance(piece, FileRange) for piece in pieces)
+    if size > CHUNK or files > _FEW:
+        return None
+    whole = memoryview(bytearray(size))
+    filled = 0
+    for piece in pieces:
+        room = whole[filled : filled + size_of(piece)]
+        if isinstance(piece, bytes):
+            room[:] = piece
+        elif not _fill_at_once(blobs, piece, room):
+            return None
+        filled += len(room)
+    return whole
+
+
+def _fill_at_once(blobs: DiskBlobs, piece: FileRange, room: memoryview) -> bool:
+    opened = blobs.open_at_once(piece.blob)
+    if opened is None:
+        return False
+    with opened:
+        return read_at_once(opened.descriptor, room, opened.start + piece.start)
 
 
 class Reading:
