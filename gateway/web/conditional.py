@@ -36,5 +36,7 @@ def not_modified(
 def listed(request: web.Request) -> set[str]:
     """The tags that a client holds; one compared as strong would not be found here."""
     values = request.headers.getall("If-None-Match", ())
+    if not values:
+        return set()
     tags = {tag.strip() for value in values for tag in value.split(",")}
     return {tag if tag.startswith("W/") else f"W/{tag}" for tag in tags}
