@@ -8,9 +8,10 @@ import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
 
 import orjson
 
@@ -41,11 +42,43 @@ class State:
 
 
 class Look(Generic[T]):
-    """What is found, and of what state it is; nothing is found if that is not wanted."""
+    """What is found, and of what state it is; nothing is found if that is not wanted.
+
+    Opened by `async with`.
+    """
 
     state: State
     groups: AsyncIterator[list[T]]
     remaining: Remaining | None = None  # known once a page is there
+
+    def __init__(self, check: Callable[[State], None] = lambda state: None) -> None:
+        self._check = check  # may raise
+        self._stream: AsyncGenerator[list[T | State], None]
+
+    def at(self, stream: AsyncGenerator[list[T | State], None]) -> Self:
+        """The same; its state comes first, and then what is found."""
+        self._stream = stream
+        return self
+
+    async def __aenter__(self) -> Self:
+        try:
+            first = await anext(self._stream)
+            self.state = cast("State", first[0])
+            self._check(self.state)
+        except BaseException:
+            await self._stream.aclose()
+            raise
+        more = cast("AsyncGenerator[list[T], None]", self._stream)
+        self.groups = _led_by(cast("list[T]", first[1:]), more)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stream.aclose()
 
 
 async def _led_by(
@@ -79,14 +112,13 @@ class Contents:
 
     # -- finding ---------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def find(
+    def find(
         self,
         query: Query,
         present: Callable[[Found], T],
         wanted: Callable[[State], bool],
         page: int | None = None,
-    ) -> AsyncIterator[Look[T]]:
+    ) -> Look[T]:
         """The matches of a query, each as `present` makes it.
 
         After so many of them as a `page` holds, those that the limit cuts off are counted.
@@ -99,19 +131,16 @@ class Contents:
                     look.remaining = remaining(session, query)
                 yield present(found)
 
-        async with self._look(look, None, (), wanted, rows):
-            yield look
+        return look.at(self._look(None, (), wanted, rows))
 
-    @asynccontextmanager
-    async def _look(
+    def _look(
         self,
-        look: Look[T],
         level: Level | None,
         uids: Sequence[str],
         wanted: Callable[[State], bool],
         rows: Callable[[Session], Iterator[T]],
-    ) -> AsyncIterator[None]:
-        """Fill in what is found, all of it as it was at one moment."""
+    ) -> AsyncGenerator[list[T | State], None]:
+        """The state, and then what is found, all of it as it was at one moment."""
 
         def work(session: Session) -> Iterator[T | State]:
             session.stay()
@@ -122,11 +151,7 @@ class Contents:
                 yield from rows(session)
             session.move_on()
 
-        async with aclosing(self._database.stream(work)) as groups:
-            first = await anext(groups)
-            look.state = cast("State", first[0])
-            look.groups = cast("AsyncIterator[list[T]]", _led_by(first[1:], groups))
-            yield
+        return self._database.stream(work)
 
     async def instances(
         self, level: Level, *uids: str
@@ -192,15 +217,14 @@ class Contents:
             raise NotFound(f"no instance has the identifier {orthanc_id}")
         return found
 
-    @asynccontextmanager
-    async def look_at_headers(
+    def look_at_headers(
         self,
         level: Level,
         *uids: str,
         present: Callable[[str, str, str, bytes], T],
         wanted: Callable[[State], bool],
         manner: Manner = AS_KEPT,
-    ) -> AsyncIterator[Look[T]]:
+    ) -> Look[T]:
         """Header JSON of what is under an address, as `present` makes it in a thread.
 
         Raises NotFound if there is none.
@@ -210,11 +234,12 @@ class Contents:
             for text in texts(session, self._blobs, level, uids, manner):
                 yield present(*text)
 
-        look: Look[T] = Look()
-        async with self._look(look, level, uids, wanted, rows):
-            if not look.state.told[0]:
+        def check(state: State) -> None:
+            if not state.told[0]:
                 raise nothing_at(level, uids)
-            yield look
+
+        look: Look[T] = Look(check)
+        return look.at(self._look(level, uids, wanted, rows))
 
     async def headers(
         self,
