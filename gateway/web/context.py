@@ -58,7 +58,7 @@ class Ending:
 GATEWAY = web.AppKey("gateway", Gateway)
 ENDING = web.AppKey("ending", Ending)  # only where there is a server to be ended
 
-#: In a request: the public address that what is held stands under, if it is another.
+#: In a request: the public address that what is held stands under, once it is known.
 ROOT = web.RequestKey("root", str)
 
 
@@ -69,11 +69,11 @@ def gateway(request: web.Request) -> Gateway:
 
 def public_root(request: web.Request) -> str:
     """The address of the DICOMweb server as this client sees it, with a last slash."""
-    if ROOT in request:
-        return request[ROOT]
-    return gateway(request).addresses.root(
-        request.headers, request.remote, request.secure
-    )
+    if ROOT not in request:
+        request[ROOT] = gateway(request).addresses.root(
+            request.headers, request.remote, request.secure
+        )
+    return request[ROOT]
 
 
 def accept(request: web.Request) -> list[MediaType]:

@@ -62,9 +62,16 @@ class Preparation:
         self._choices = choices
         self._held = parts.answers.get(self._key)
         self._listed = listed(request)
+        self._tagged: tuple[State, str] | None = None
 
     def _tag(self, state: State) -> str:
-        return etag(self._request, *self._choices, *state.told)
+        """The tag of a state; asked for it again, the same."""
+        tagged = self._tagged
+        if tagged is not None and tagged[0] is state:
+            return tagged[1]
+        tag = etag(self._request, *self._choices, *state.told)
+        self._tagged = state, tag
+        return tag
 
     def is_wanted(self, state: State) -> bool:
         """Whether the answer of this state has to be made. For any thread."""

@@ -40,6 +40,9 @@ class Request(web.Request):
         """The application it came to."""
         return self.entrance.app
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._state  # the inherited way is by an exception
+
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         self.entrance.sign(self, response)
 
@@ -47,11 +50,12 @@ class Request(web.Request):
 class Connection(web.RequestHandler):
     """A connection that answers at once what can be."""
 
-    __slots__ = ("_answer_at_once", "_requests")
+    __slots__ = ("_answer_at_once", "_requests", "asked")
 
     def __init__(self, server: "Server", **options: Any) -> None:
         super().__init__(server, **options)
         self._requests = server.request_factory
+        self.asked: Request | None = None  # what could not be answered at once
         self._answer_at_once = server.entrance.answer_at_once
         if self._keepalive_timeout > 0:  # else each answer has to end its connection
             self._parser = cast("Any", _Parser(self._parser, self.answered))
@@ -76,9 +80,10 @@ class Connection(web.RequestHandler):
         # It is read and not handed on: there is nobody who would write by and by.
         writer = cast("AbstractStreamWriter", None)
         task = cast("asyncio.Task[None]", self._task_handler)
-        request = self._requests(message, payload, self, writer, task)
-        response = self._answer_at_once(cast("Request", request))
+        request = cast("Request", self._requests(message, payload, self, writer, task))
+        response = self._answer_at_once(request)
         if response is None:
+            self.asked = request
             return False
         transport.write(_as_bytes(response))
         self._request_count += 1
@@ -129,10 +134,14 @@ class Server(web.Server):
         writer: AbstractStreamWriter,
         task: "asyncio.Task[None]",
     ) -> Request:
-        request = Request(
-            message, payload, protocol, writer, task, self._loop, client_max_size=0
-        )
-        request.entrance = self.entrance
+        connection = cast("Connection", protocol)
+        request, connection.asked = connection.asked, None
+        if request is None or request._message is not message:
+            request = Request(
+                message, payload, protocol, writer, task, self._loop, client_max_size=0
+            )
+            request.entrance = self.entrance
+        request._payload_writer = writer
         return request
 
 
