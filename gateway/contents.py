@@ -20,7 +20,7 @@ from gateway.dicom.pixels import PixelLayout, layout_of
 from gateway.dicom.query import Query
 from gateway.errors import NotFound
 from gateway.storage.blobs import DiskBlobs
-from gateway.storage.database import Session, SqliteDatabase
+from gateway.storage.database import STREAM_ROWS, Session, SqliteDatabase
 from gateway.storage.entries import inflate
 from gateway.storage.index import Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
@@ -28,6 +28,9 @@ from gateway.storage.search import Found, Remaining, find, remaining
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
 
 T = TypeVar("T")
+
+#: Headers that are handed over at a time: a client reads some while others are inflated.
+_HEADERS = 32
 
 #: Instances whose rows are remembered by their addresses.
 _LOCATED = 8192
@@ -139,6 +142,7 @@ class Contents:
         uids: Sequence[str],
         wanted: Callable[[State], bool],
         rows: Callable[[Session], Iterator[T]],
+        size: int = STREAM_ROWS,
     ) -> AsyncGenerator[list[T | State], None]:
         """The state, and then what is found, all of it as it was at one moment."""
 
@@ -151,7 +155,7 @@ class Contents:
                 yield from rows(session)
             session.move_on()
 
-        return self._database.stream(work)
+        return self._database.stream(work, size)
 
     async def instances(
         self, level: Level, *uids: str
@@ -239,7 +243,7 @@ class Contents:
                 raise nothing_at(level, uids)
 
         look: Look[T] = Look(check)
-        return look.at(self._look(level, uids, wanted, rows))
+        return look.at(self._look(level, uids, wanted, rows, _HEADERS))
 
     async def headers(
         self,

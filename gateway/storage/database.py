@@ -95,9 +95,9 @@ class Database(Protocol):
         """Run work as one transaction, and something right before and after it."""
 
     def stream(
-        self, work: Callable[[Session], Iterator[T]]
+        self, work: Callable[[Session], Iterator[T]], rows: int = STREAM_ROWS
     ) -> AsyncGenerator[list[T], None]:
-        """Run work that yields, handing over what it yields in lists."""
+        """Run work that yields, handing over what it yields in lists of so many."""
 
 
 #: Somebody else has the database for longer than we wait.
@@ -331,13 +331,13 @@ class SqliteDatabase:
         return self._kept() or self._connect(_READER_CACHE)
 
     async def stream(
-        self, work: Callable[[Session], Iterator[T]]
+        self, work: Callable[[Session], Iterator[T]], rows: int = STREAM_ROWS
     ) -> AsyncGenerator[list[T], None]:
-        """Run work that yields, handing over what it yields in lists.
+        """Run work that yields, handing over what it yields in lists of so many.
 
         The connection stays with it; a short one costs one hop to a thread.
         """
-        reading = _Streamed(work, self._lend)
+        reading = _Streamed(work, self._lend, rows)
         self.reads += 1
         try:
             async with self._places:
@@ -363,9 +363,11 @@ class _Streamed(Generic[T]):
         self,
         work: Callable[[Session], Iterator[T]],
         lend: Callable[[], sqlite3.Connection],
+        size: int,
     ) -> None:
         self._work = work
         self._lend = lend
+        self._size = size  # of a list
         self._connection: sqlite3.Connection | None = None
         self._session: SqliteSession | None = None
         self._rows: Iterator[T] = iter(())
@@ -382,8 +384,8 @@ class _Streamed(Generic[T]):
             self._connection = self._lend()
             self._session = SqliteSession(self._connection)
             self._rows = self._work(self._session)
-        found = list(itertools.islice(self._rows, STREAM_ROWS))
-        self.more = len(found) == STREAM_ROWS
+        found = list(itertools.islice(self._rows, self._size))
+        self.more = len(found) == self._size
         return found
 
     def close(self) -> sqlite3.Connection | None:
