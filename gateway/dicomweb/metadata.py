@@ -15,12 +15,12 @@ from gateway.dicom.dictionary import tag_of
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.xml import to_xml
 from gateway.errors import NotAcceptable
-from gateway.web.context import accept, check_charset, gateway, public_root, uid
+from gateway.web.context import check_charset, chosen, gateway, public_root, uid
 from gateway.web.prepared import Preparation, given_again
 from gateway.web.replies import JSON, XML, json_array, xml_documents
-from gateway.wire.media import Offer, choose
+from gateway.wire.media import Choice, Offer
 
-_OFFERS = (
+_CHOICE = Choice(
     Offer(JSON),
     Offer("application/json"),
     Offer("multipart/related", XML),
@@ -45,7 +45,7 @@ async def metadata(
     pairs = zip((study, series, instance), _NAMES, strict=True)
     uids = tuple(uid(text, name) for text, name in pairs if text is not None)
     level = Level(len(uids))
-    offer = choose(accept(request), _OFFERS)
+    offer = chosen(request, _CHOICE)
     check_charset(request)
     if offer is None:
         raise NotAcceptable(
