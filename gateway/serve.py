@@ -19,7 +19,7 @@ import uvloop
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.app import build, make_monitor, make_telemetry
+from gateway.app import build, make_monitor, make_runner, make_telemetry
 from gateway.config.settings import Settings, load
 from gateway.jobs.engine import Engine
 from gateway.listening import BACKLOG, LOOPBACK, bind, hosts
@@ -187,7 +187,7 @@ async def _serve(
         restart=lambda: os.kill(server, RESTART),
         check=oversight.check,
     )
-    runner = web.AppRunner(
+    runner = make_runner(
         app,
         access_log=None,
         handle_signals=False,
