@@ -31,6 +31,7 @@ from gateway.dicom.normal_forms import (
 )
 from gateway.dicom.query import Sorting
 from gateway.errors import BadRequest
+from gateway.storage import name_groups
 
 #: More patterns or ranges than this are a list for the headers, not for SQL: an engine
 #: bounds the terms of an expression.
@@ -47,7 +48,22 @@ class Condition:
     sql: str
     parameters: list[Any] = field(default_factory=list)
     exact: bool = True  # the filter needs no further check
+    narrow: bool = False  # few rows meet it, and an index leads to them
+    table: str = ""  # in it an index tells how many rows meet it
 
+
+#: Columns in which equal values are few, and indexed.
+_NARROW = frozenset(
+    {"s.uid", "s.patient_id_key", "s.accession_key", "s.study_id_key", "s.birth_date"}
+    | {"s.study_date", "e.uid", "e.step_date", "i.uid"}
+)
+
+#: Columns in which they may be few or many, with an index, and the tables of these.
+_UNEVEN = {
+    "e.modality_key": "series e",
+    "e.description_key": "series e",
+    "i.sop_class": "instances i",
+}
 
 _Say = Callable[[str, Filter], Condition | None]
 
@@ -58,6 +74,13 @@ ONLINE: Attributes = {"00080056": {"vr": "CS", "Value": ["ONLINE"]}}
 def _any_of(column: str, values: list[Any]) -> Condition:
     marks = ", ".join("?" * len(values))
     return Condition(f"{column} IN ({marks})" if values else "0", values)
+
+
+def _equal(column: str, values: list[Any]) -> Condition:
+    condition = _any_of(column, values)
+    condition.narrow = column in _NARROW
+    condition.table = _UNEVEN.get(column, "")
+    return condition
 
 
 def _is_empty(column: str, *, exact: bool = True) -> Condition:
@@ -77,7 +100,7 @@ def _any_glob(column: str, patterns: list[str]) -> Condition:
 def _uid(column: str, filter_: Filter) -> Condition | None:
     match filter_.match:
         case Exact(values):
-            return _any_of(column, list(values))
+            return _equal(column, list(values))
         case Empty():
             return _is_empty(column)
         case _:
@@ -87,7 +110,7 @@ def _uid(column: str, filter_: Filter) -> Condition | None:
 def _text(column: str, filter_: Filter) -> Condition | None:
     match filter_.match:
         case Exact(values):
-            return _any_of(column, [normalise_text(value) for value in values])
+            return _equal(column, [normalise_text(value) for value in values])
         case Wildcard(patterns):
             return _any_glob(column, [normalise_text(pattern) for pattern in patterns])
         case Empty():
@@ -108,17 +131,20 @@ def _name(column: str, filter_: Filter) -> Condition | None:
             return _fuzzy(column, filter_)
         case _:
             return None
+    kind = name_groups.KINDS[column.partition(".")[2]]
     if isinstance(filter_.match, Exact):
-        patterns = [form for name in names for form in (f"{name}=*", f"*={name}")]
-        middle = [f"*={name}=*" for name in names]
-        condition = _any_glob(column, patterns + middle)
-        exact = _any_of(column, list(names))
-        sql = f"({exact.sql} OR {condition.sql})"
-        return Condition(sql, exact.parameters + condition.parameters, exact=False)
-    forms = [f for n in names for f in (n, f"{n}=*", f"*={n}", f"*={n}=*")]
-    condition = _any_glob(column, forms)
-    condition.exact = False  # a star may have run across component groups
-    return condition
+        own, other = _any_of(column, names), _any_of("g.key", names)
+        sql = (
+            f"s.id IN (SELECT s.id FROM studies s WHERE {own.sql} UNION ALL"
+            f" SELECT g.study FROM name_groups g WHERE g.kind = {kind} AND {other.sql})"
+        )
+        return Condition(sql, own.parameters + other.parameters, narrow=True)
+    own, other = _any_glob(column, names), _any_glob("g.key", names)
+    sql = (
+        f"CASE WHEN instr({column}, '=') THEN EXISTS (SELECT 1 FROM name_groups g"
+        f" WHERE g.study = s.id AND g.kind = {kind} AND {other.sql}) ELSE {own.sql} END"
+    )
+    return Condition(sql, other.parameters + own.parameters)
 
 
 def _fuzzy(column: str, filter_: Filter) -> Condition | None:
@@ -154,6 +180,8 @@ def _moment(column: str, filter_: Filter) -> Condition | None:
             return _is_empty(column, exact=False)  # what is no date has no place here
         case _:
             return None
+    if all(low == high for low, high in bounds):
+        return _equal(column, [low for low, _ in bounds])
     parts, parameters = [], []
     for low, high in bounds:
         said = [f"{column} IS NOT NULL"]
@@ -196,7 +224,7 @@ def _sop_classes(column: str, filter_: Filter) -> Condition | None:
     """SOPClassesInStudy, of all instances of the study."""
     said = _uid("c.sop_class", filter_)
     return said and Condition(
-        "EXISTS (SELECT 1 FROM series d JOIN instances c ON c.series = d.id"
+        "EXISTS (SELECT 1 FROM series d CROSS JOIN instances c ON c.series = d.id"
         f" WHERE d.study = s.id AND {said.sql})",
         said.parameters,
     )

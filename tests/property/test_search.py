@@ -15,7 +15,7 @@ from gateway.storage.database import SqliteSession
 from gateway.storage.entries import entry_of
 from gateway.storage.index import Index
 from gateway.storage.migrations import migrate
-from gateway.storage.search import find
+from gateway.storage.search import Search
 
 texts = st.sampled_from(["", "A", "a", "ab", "Ab c", "B", "a[b]", "Ärzte", "x,y", "*"])
 names = st.sampled_from(
@@ -250,7 +250,7 @@ def test_the_index_finds_what_the_query_means(headers, data, level, text, name):
         query = Query(
             level, filters=wanted, case_sensitive=text, case_sensitive_names=name
         )
-        found = sorted(match.uids for match in find(session, query))
+        found = sorted(match.uids for match in Search(session, query).matches())
         # A modality is the same in capitals and small letters, whatever the setting.
         modality = matcher(tuple(f for f in wanted if f.path == ("00080061",)))
         rest = tuple(f for f in wanted if f.path != ("00080061",))
@@ -269,7 +269,11 @@ def test_a_page_is_a_slice_of_all_matches(headers, data, limit, offset):
     session = filled(headers)
     wanted = data.draw(filters(headers))
     for level in (Level.STUDY, Level.SERIES, Level.INSTANCE):
-        whole = [match.uids for match in find(session, Query(level, filters=wanted))]
+        everything = Search(session, Query(level, filters=wanted))
+        whole = [match.uids for match in everything.matches()]
         query = Query(level, filters=wanted, limit=limit, offset=offset)
-        page = [match.uids for match in find(session, query)]
+        search = Search(session, query)
+        page = [match.uids for match in search.matches()]
         assert page == whole[offset : offset + limit]
+        if len(page) == limit:
+            assert search.remaining().count == len(whole[offset + limit :])
