@@ -92,9 +92,14 @@ def _glob(pattern: str) -> str:
     return pattern.replace("[", "[[]")
 
 
-def _any_glob(column: str, patterns: list[str]) -> Condition:
+def _any_glob(column: str, patterns: Sequence[str]) -> Condition:
     sql = " OR ".join([f"{column} GLOB ?"] * len(patterns))
     return Condition(f"({sql})", [_glob(pattern) for pattern in patterns])
+
+
+def _have_prefixes(patterns: Sequence[str]) -> bool:
+    """Whether an index leads to what these match: they begin with plain characters."""
+    return not any(pattern.startswith(("*", "?")) for pattern in patterns)
 
 
 def _uid(column: str, filter_: Filter) -> Condition | None:
@@ -112,7 +117,10 @@ def _text(column: str, filter_: Filter) -> Condition | None:
         case Exact(values):
             return _equal(column, [normalise_text(value) for value in values])
         case Wildcard(patterns):
-            return _any_glob(column, [normalise_text(pattern) for pattern in patterns])
+            patterns = tuple(normalise_text(pattern) for pattern in patterns)
+            condition = _any_glob(column, patterns)
+            condition.narrow = column in _NARROW and _have_prefixes(patterns)
+            return condition
         case Empty():
             return _is_empty(column)
         case _:
@@ -131,18 +139,21 @@ def _name(column: str, filter_: Filter) -> Condition | None:
             return _fuzzy(column, filter_)
         case _:
             return None
-    kind = name_groups.KINDS[column.partition(".")[2]]
-    if isinstance(filter_.match, Exact):
-        own, other = _any_of(column, names), _any_of("g.key", names)
-        sql = (
-            f"s.id IN (SELECT s.id FROM studies s WHERE {own.sql} UNION ALL"
-            f" SELECT g.study FROM name_groups g WHERE g.kind = {kind} AND {other.sql})"
+    compared = _any_of if isinstance(filter_.match, Exact) else _any_glob
+    own, other = compared(column, names), compared("g.key", names)
+    groups = (
+        "SELECT g.study FROM name_groups g WHERE"
+        f" g.kind = {name_groups.KINDS[column.partition('.')[2]]} AND {other.sql}"
+    )
+    if compared is _any_of or _have_prefixes(names):
+        alone = (
+            f"SELECT s.id FROM studies s WHERE {own.sql} AND NOT instr({column}, '=')"
         )
+        sql = f"s.id IN ({alone} UNION ALL {groups})"
         return Condition(sql, own.parameters + other.parameters, narrow=True)
-    own, other = _any_glob(column, names), _any_glob("g.key", names)
     sql = (
-        f"CASE WHEN instr({column}, '=') THEN EXISTS (SELECT 1 FROM name_groups g"
-        f" WHERE g.study = s.id AND g.kind = {kind} AND {other.sql}) ELSE {own.sql} END"
+        f"CASE WHEN instr({column}, '=') THEN EXISTS ({groups} AND g.study = s.id)"
+        f" ELSE {own.sql} END"
     )
     return Condition(sql, other.parameters + own.parameters)
 

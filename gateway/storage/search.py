@@ -74,7 +74,7 @@ _LONGEST_PAGE = 2000
 MOST_COUNTED = 1_000
 
 #: and for so many seconds, where headers have to be looked at.
-COUNTING_TIME = 0.5
+COUNTING_TIME = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,7 @@ class Search:
         self._conditions: dict[Level, list[Condition]] = {level: [] for level in Level}
         self._unsaid: list[Filter] = []
         self._after_page: int | None = None  # matches, once the page is found
+        self._tested: Iterator[tuple[Row, bool]] = iter(())  # rows behind the page
         for filter_ in query.filters:
             self._sort(filter_)
 
@@ -162,11 +163,14 @@ class Search:
         source, parameters = self._source(whole=True)
         sql = f"SELECT {COLUMNS[query.level]} FROM {source}{self._order}"
         rows = self._session.iterate(sql, parameters)
-        passing = filter(self._checks(), rows) if self._unsaid else rows
+        if self._unsaid:
+            passes = self._checks()
+            self._tested = ((row, passes(row)) for row in rows)
+            rows = (row for row, passed in self._tested if passed)
         stop = None if query.limit is None else query.offset + query.limit
         if stop is not None and stop > sys.maxsize:
             stop = None
-        return itertools.islice(passing, query.offset, stop)
+        return itertools.islice(rows, query.offset, stop)
 
     def _ids(self, limit: int) -> tuple[str, list[Any]]:
         source, parameters, offset = self._after(self._query.offset)
@@ -181,7 +185,10 @@ class Search:
         return self._session.iterate(sql, parameters)
 
     def remaining(self) -> Remaining:
-        """How many matches the limit cut off, counted for a moment only."""
+        """How many matches the limit cut off, counted for a moment only.
+
+        To be asked when the matches were taken, or so many that nobody takes more at once.
+        """
         start = self._query.offset + (self._query.limit or 0)
         if start > sys.maxsize:
             return Remaining(0, complete=True)
@@ -197,16 +204,17 @@ class Search:
 
     def _passing_after(self, start: int) -> Remaining:
         """Count what passes the checks, as far as one gets in a short time."""
-        source, parameters = self._source(whole=True)
-        sql = f"SELECT {COLUMNS[self._query.level]} FROM {source}"
-        rows = self._session.iterate(sql, parameters)
-        passes = self._checks()
+        limit = self._query.limit or 0
+        if limit > _LONGEST_PAGE:
+            self._whole_rows()  # from the start: the page is still being read
+        else:
+            start = 0  # the page has been read to its end
         until = time.monotonic() + COUNTING_TIME
         found = 0
-        for row in rows:
-            found += passes(row)
+        for _, passed in self._tested:
             if found > start + MOST_COUNTED or time.monotonic() > until:
                 break
+            found += passed
         else:
             return Remaining(max(found - start, 0), complete=True)
         return Remaining(min(max(found - start, 0), MOST_COUNTED), complete=False)
