@@ -32,9 +32,20 @@ from gateway.storage.shown import COLUMNS, Found, Shown, headers_below
 
 __all__ = ["Found", "Remaining", "Search", "matching"]
 
-# Where the conditions lead to few rows, the engine finds its way; where they do not, it
-# walks in the order of arrival, over an index that holds all that is compared, and may
-# stop early.
+# Where conditions at some level lead to few rows, these are the beginning; where none do,
+# one walks in the order of arrival, over an index that holds all that is compared, and may
+# stop early. The engine guesses badly which it is: it is told (CROSS JOIN).
+_LED = {
+    (Level.STUDY, Level.STUDY): "studies s",
+    (Level.SERIES, Level.STUDY): "studies s CROSS JOIN series e ON e.study = s.id",
+    (Level.SERIES, Level.SERIES): "series e CROSS JOIN studies s ON s.id = e.study",
+    (Level.INSTANCE, Level.STUDY): "studies s CROSS JOIN series e ON e.study = s.id"
+    " CROSS JOIN instances i ON i.series = e.id",
+    (Level.INSTANCE, Level.SERIES): "series e CROSS JOIN studies s ON s.id = e.study"
+    " CROSS JOIN instances i ON i.series = e.id",
+    (Level.INSTANCE, Level.INSTANCE): "instances i CROSS JOIN series e"
+    " ON e.id = i.series CROSS JOIN studies s ON s.id = e.study",
+}
 _TABLES = {
     Level.STUDY: "studies s",
     Level.SERIES: "series e JOIN studies s ON s.id = e.study",
@@ -69,6 +80,9 @@ _RARE = 1000
 
 # A page is one list of ids up to this length.
 _LONGEST_PAGE = 2000
+
+# What the parts of an address name.
+_WITHIN = ((Level.STUDY, "s.uid"), (Level.SERIES, "e.uid"))
 
 #: Matches beyond a page are counted up to this many,
 MOST_COUNTED = 1_000
@@ -181,7 +195,7 @@ class Search:
     def _rows_among(self, ids: str, parameters: list[Any]) -> Iterator[Row]:
         level = self._query.level
         among = f"WHERE {ALIASES[level]}.id IN ({ids})"
-        sql = f"SELECT {COLUMNS[level]} FROM {_TABLES[level]} {among}{self._order}"
+        sql = f"SELECT {COLUMNS[level]} FROM {_LED[level, level]} {among}{self._order}"
         return self._session.iterate(sql, parameters)
 
     def remaining(self) -> Remaining:
@@ -236,17 +250,20 @@ class Search:
         `whole` rows are wanted.
         """
         level = self._query.level
-        above = [
-            Condition(f"{column} = ?", [uid], narrow=True)
-            for column, uid in zip(("s.uid", "e.uid"), self._query.within, strict=False)
-        ]
-        above += itertools.chain(*(self._conditions[o] for o in Level if o < level))
-        own = [*self._conditions[level], *self._below()]
-        said = [*above, *own, *self._more]
-        if any(one.narrow for one in said) or self._more or (self._ordered and not own):
+        at = {own: list(self._conditions[own]) for own in Level if own <= level}
+        at[level] += self._below()
+        within = zip(_WITHIN, self._query.within, strict=False)
+        for (own, column), uid in within:
+            at[own].append(Condition(f"{column} = ?", [uid], narrow=True))
+        above = [one for own in at if own < level for one in at[own]]
+        said = [*above, *at[level], *self._more]
+        leading = [own for own in at if any(one.narrow for one in at[own])]
+        if leading:
+            tables = _LED[level, leading[-1]]
+        elif self._more or (self._ordered and not at[level]):
             tables = _TABLES[level]
         elif level is Level.SERIES and above and not whole:
-            tables, said = _OWN[level], [_of_studies(above), *own]
+            tables, said = _OWN[level], [_of_studies(above), *at[level]]
         else:
             tables = _WALK[level] if above or whole else _OWN[level]
         if not said:
@@ -288,11 +305,11 @@ class Search:
         sensitive = query.case_sensitive, query.case_sensitive_names
         own_test = matcher(own, *sensitive)
         deep_test = matcher(deep, *sensitive)
+        session = self._session
 
         def passes(row: Row) -> bool:
-            return own_test(self._held(row)) and (
-                not deep
-                or any(map(deep_test, headers_below(self._session, level, row)))
+            return own_test(_held(row)) and (
+                not deep or any(map(deep_test, headers_below(session, level, row)))
             )
 
         return passes
@@ -301,14 +318,14 @@ class Search:
         tag = filter_.path[0]
         return tag not in own_tags and tag not in COMPUTED
 
-    def _held(self, row: Row) -> Attributes:
-        """All attributes that the rows of the match and its parents hold."""
-        held = orjson.loads(row[2])
-        for place in (8, 12):
-            if place < len(row):
-                held |= orjson.loads(row[place])
-        attributes: Attributes = held
-        return attributes
+
+def _held(row: Row) -> Attributes:
+    """All attributes that the rows of the match and its parents hold."""
+    held: Attributes = orjson.loads(row[2])
+    for place in (8, 12):
+        if place < len(row):
+            held |= orjson.loads(row[place])
+    return held
 
 
 def _all_of(said: Sequence[Condition]) -> Condition:
