@@ -123,7 +123,9 @@ class Search:
         self._query = query
         self._more = more
         order = order or order_by(query.order, query.level)
-        self._ordered = bool(order)
+        # In the order of an index, of which conditions may only choose a part.
+        named = {one.tag for one in query.order}
+        self._along = bool(order) and all(f.path[0] in named for f in query.filters)
         # Pages follow the order of arrival, so that what comes in meanwhile comes last.
         self._paged = query.limit is not None or query.offset > 0
         within = 0 if self._paged else len(query.within)
@@ -260,7 +262,7 @@ class Search:
         leading = [own for own in at if any(one.narrow for one in at[own])]
         if leading:
             tables = _LED[level, leading[-1]]
-        elif self._more or (self._ordered and not at[level]):
+        elif self._more or self._along:
             tables = _TABLES[level]
         elif level is Level.SERIES and above and not whole:
             tables, said = _OWN[level], [_of_studies(above), *at[level]]
