@@ -49,7 +49,10 @@ class Condition:
     parameters: list[Any] = field(default_factory=list)
     exact: bool = True  # the filter needs no further check
     narrow: bool = False  # few rows meet it, and an index leads to them
-    table: str = ""  # in it an index tells how many rows meet it
+    # Rows of which an index tells how many there are: a table with its conditions. Where
+    # they are few, what is `sought` leads to them.
+    counted: str = ""
+    sought: str = ""
 
 
 #: Columns in which equal values are few, and indexed.
@@ -79,7 +82,9 @@ def _any_of(column: str, values: list[Any]) -> Condition:
 def _equal(column: str, values: list[Any]) -> Condition:
     condition = _any_of(column, values)
     condition.narrow = column in _NARROW
-    condition.table = _UNEVEN.get(column, "")
+    if column in _UNEVEN:
+        condition.counted = f"{_UNEVEN[column]} WHERE {condition.sql}"
+        condition.sought = condition.sql
     return condition
 
 
@@ -228,7 +233,15 @@ def _modalities(column: str, filter_: Filter) -> Condition | None:
     if isinstance(filter_.match, Empty):
         return _is_empty("s.modalities")
     said = _text("m.modality_key", filter_)
-    return said and Condition(of_series.format(said.sql), said.parameters)
+    if said is None:
+        return None
+    counted = f"series m WHERE {said.sql}"
+    return Condition(
+        of_series.format(said.sql),
+        said.parameters,
+        counted=counted if isinstance(filter_.match, Exact) else "",
+        sought=f"s.id IN (SELECT m.study FROM {counted})",
+    )
 
 
 def _sop_classes(column: str, filter_: Filter) -> Condition | None:

@@ -75,8 +75,9 @@ _ORDER = {
     (Level.INSTANCE, 2): "s.id, e.id, i.number, i.id",
 }
 
-# Fewer rows than this are better sought out than met on the way.
-_RARE = 1000
+#: So many series, or instances, are better sought out than met on the way to a study, a
+#: series, an instance: below them hang the more that have to be put in order.
+RARE = {Level.STUDY: 5000, Level.SERIES: 2000, Level.INSTANCE: 1500}
 
 # A page is one list of ids up to this length.
 _LONGEST_PAGE = 2000
@@ -144,16 +145,18 @@ class Search:
         said = say(filter_, query.case_sensitive, query.case_sensitive_names)
         if said is not None:
             self._conditions[said[0]].append(said[1])
-            said[1].narrow = said[1].narrow or self._is_rare(said[1])
+            self._seek(said[1])
         if said is None or not said[1].exact:
             self._unsaid.append(filter_)
 
-    def _is_rare(self, condition: Condition) -> bool:
-        """Whether an index tells that only few rows meet a condition."""
-        if not condition.table:
-            return False
-        sql = f"SELECT 1 FROM {condition.table} WHERE {condition.sql} LIMIT 1 OFFSET ?"
-        return self._session.first(sql, [*condition.parameters, _RARE]) is None
+    def _seek(self, condition: Condition) -> None:
+        """Let a condition be where to begin, if an index tells that few rows meet it."""
+        if condition.narrow or not condition.counted:
+            return
+        sql = f"SELECT 1 FROM {condition.counted} LIMIT 1 OFFSET ?"
+        parameters = [*condition.parameters, RARE[self._query.level]]
+        if self._session.first(sql, parameters) is None:
+            condition.narrow, condition.sql = True, condition.sought
 
     def matches(self) -> Iterator[Found]:
         """What is shown of the matches, in their order, within limit and offset."""

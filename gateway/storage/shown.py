@@ -65,6 +65,8 @@ KNOWN = {
     ),
 }
 
+_REFERENCE = "BulkDataURI"
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -108,7 +110,10 @@ class Shown:
         missing = self._shown.difference(shown)
         if missing or (query.include_all and level is Level.INSTANCE):
             self._include(row, missing, shown)
-        return Found(uids, _without_references(dict(sorted(shown.items()))))
+            return Found(uids, _without_references(shown))
+        if any(_REFERENCE in row[place] for place in (2, 8, 12) if place < len(row)):
+            return Found(uids, _without_references(shown))
+        return Found(uids, shown)
 
     def _study(self, row: Row, *, own: bool) -> Attributes:
         if not own and row[0] in self._parents:
@@ -155,7 +160,7 @@ class Shown:
             missing = missing.difference(shown)
         header = next(headers_below(self._session, self._query.level, row), {})
         if self._query.include_all and self._query.level is Level.INSTANCE:
-            whole = {k: e for k, e in header.items() if "BulkDataURI" not in e}
+            whole = {k: e for k, e in header.items() if _REFERENCE not in e}
             shown |= {**whole, **shown}
         for tag in missing.difference(shown):
             shown[tag] = header.get(tag, {"vr": vr_of(tag)})
@@ -193,7 +198,7 @@ def _without_references(attributes: Attributes) -> Attributes:
 
 
 def _without_reference(element: dict[str, Any]) -> dict[str, Any]:
-    if "BulkDataURI" in element:
+    if _REFERENCE in element:
         return {"vr": element["vr"]}
     if element["vr"] == "SQ" and "Value" in element:
         return {"vr": "SQ", "Value": list(map(_without_references, element["Value"]))}

@@ -16,7 +16,7 @@ from gateway.storage.database import SqliteSession
 from gateway.storage.entries import entry_of
 from gateway.storage.index import Index
 from gateway.storage.migrations import migrate
-from gateway.storage.search import Search
+from gateway.storage.search import RARE, Search
 
 texts = st.sampled_from(["", "A", "a", "ab", "Ab c", "B", "a[b]", "Ärzte", "x,y", "*"])
 names = st.sampled_from(
@@ -251,7 +251,7 @@ def test_the_index_finds_what_the_query_means(headers, data, level, text, name):
         query = Query(
             level, filters=wanted, case_sensitive=text, case_sensitive_names=name
         )
-        with patch("gateway.storage.search._RARE", rare):
+        with patch.dict(RARE, dict.fromkeys(RARE, rare)):
             found = sorted(match.uids for match in Search(session, query).matches())
         # A modality is the same in capitals and small letters, whatever the setting.
         modality = matcher(tuple(f for f in wanted if f.path == ("00080061",)))

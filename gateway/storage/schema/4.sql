@@ -1,13 +1,12 @@
 -- Version 4: what searches among a million instances read instead of whole rows.
 
--- All that searches compare, in the order of arrival: a walk over these is short.
+-- What searches compare of many, in the order of arrival: a walk over these is short.
 CREATE INDEX studies_keys ON studies (
-    id, uid, patient_id_key, patient_name_key, birth_date, sex_key, study_date,
-    study_time, accession_key, study_id_key, description_key, referring_name_key
+    id, patient_id_key, patient_name_key, birth_date, sex_key, study_date, study_time,
+    accession_key, study_id_key, description_key, referring_name_key
 );
 CREATE INDEX series_keys ON series (
-    id, study, uid, number, modality_key, description_key, body_part_key, step_date,
-    step_time
+    id, study, number, modality_key, description_key, body_part_key, step_date, step_time
 );
 
 -- Each group of the names that have several.
