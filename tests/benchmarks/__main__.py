@@ -30,9 +30,7 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
     )
     names = list(dict.fromkeys(workload.name for workload in WORKLOADS))
     names += transfers.NAMES
-    add = parser.add_argument
-    add("--rounds", type=int, default=3, help="the figures are their medians")
-    add(
+    parser.add_argument(
         "--workload",
         nargs="+",
         choices=names,
@@ -40,6 +38,22 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
         metavar="NAME",
         help=f"some of: {', '.join(names)}",
     )
+    _add_servers(parser)
+    add = parser.add_argument
+    add("--rounds", type=int, default=3, help="the figures are their medians")
+    add("--data", type=Path, default=usual_folder(), help="where the data is kept")
+    add(
+        "--storage", type=Path, help="where the servers store; default: beside the data"
+    )
+    add("--scale", type=float, default=1.0, help="of the data; below 1 to try out")
+    add("--json", type=Path, help="also write the figures here")
+    add("--plot", type=Path, help="also draw the ratios, as PNG")
+    add("--check", action="store_true", help="fail when a floor is missed")
+    return parser.parse_args(line)
+
+
+def _add_servers(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     servers = ("gateway", "orthanc", "none")
     add("--ours", choices=servers, default="gateway", help="which server is ours")
     add("--peer", choices=servers, default="orthanc", help="which one it is beside")
@@ -58,15 +72,6 @@ def arguments(line: list[str] | None = None) -> argparse.Namespace:
         metavar="MS",
         help="milliseconds that each flush of either server takes at least",
     )
-    add("--data", type=Path, default=usual_folder(), help="where the data is kept")
-    add(
-        "--storage", type=Path, help="where the servers store; default: beside the data"
-    )
-    add("--scale", type=float, default=1.0, help="of the data; below 1 to try out")
-    add("--json", type=Path, help="also write the figures here")
-    add("--plot", type=Path, help="also draw the ratios, as PNG")
-    add("--check", action="store_true", help="fail when a floor is missed")
-    return parser.parse_args(line)
 
 
 def starter(server: str, slow: Path | None, milliseconds: float) -> Starter:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from tests.peers import CHECKOUT, Running
@@ -56,10 +57,7 @@ def ask(
         try:
             _say(client, json.dumps(plan))
             _hear(client)
-            if meter is None:
-                begin()
-                return _let_go(client)
-            with meter:
+            with meter or nullcontext():
                 begin()
                 return _let_go(client)
         except BaseException:

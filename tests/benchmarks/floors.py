@@ -23,4 +23,4 @@ def said(figure: str, value: float | None, floor: float | None, *, most: bool) -
         return figure
     sign = "<=" if most else ">="
     met = value <= floor if most else value >= floor
-    return f"{figure} ({sign}{floor:g} {'met' if met else 'MISSED'})"
+    return f"{figure} ({sign}{floor:.3g} {'met' if met else 'MISSED'})"

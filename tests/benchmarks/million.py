@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from . import multitude
 from .data import Collection
-from .floors import NO_FLOOR, Floor
+from .floors import Floor
 from .multitude import Study
 from .workload import INSTANCE, SERIES, STUDIES, STUDY, Asked, Request, Workload, stow
 from .workload import search as asked_for
@@ -167,9 +167,7 @@ def _fill(data: Collection, folder: Path) -> None:
     multitude.copy(source, folder / "storage")
 
 
-def _row(
-    part: str, requests: Callable[[Studies], list[Request]], floor: Floor = _QUICK
-) -> Workload:
+def _row(part: str, requests: Callable[[Studies], list[Request]]) -> Workload:
     def asked(data: Collection) -> list[Request]:
         return requests(_studies(data.million))
 
@@ -181,7 +179,7 @@ def _row(
         part=part,
         fills=_fill,
         rival="",
-        floor=floor,
+        floor=_QUICK,
     )
 
 
@@ -216,7 +214,7 @@ ROWS = (
     _row("no key, all pages", _pages),
     _row("series of a study", _series),
     _row("instances of a series", _instances),
-    _row("all instances, all pages", _pages_of_instances, NO_FLOOR),
+    _row("all instances, all pages", _pages_of_instances),
     _stow("stow", lambda data: stow(data.small[: _half(data)], 1), _half),
     _stow(
         "stow of 10",

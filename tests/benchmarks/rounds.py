@@ -122,8 +122,7 @@ def _measure(side: Side, row: Workload, server: Running, data: Collection) -> Me
         def begin() -> None:
             """Let what is asked beside begin; the meter has seen a quiet server."""
             if row.beside is not None:
-                begun = Event()
-                asked = row.beside(data)
+                begun, asked = Event(), row.beside(data)
                 beside.append(pool.submit(ask, server, asked, 4, begin=begun.set))
                 begun.wait(SECONDS_TO_BEGIN)
 
