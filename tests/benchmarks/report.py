@@ -207,6 +207,7 @@ def as_json(found: list[Row], conditions: dict[str, Any]) -> dict[str, Any]:
             {**asdict(row), "wall_ratio": row.wall_ratio, "cpu_ratio": row.cpu_ratio}
             for row in found
         ],
+        "missed": missed(found),
     }
 
 
