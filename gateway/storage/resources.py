@@ -244,7 +244,7 @@ def _page(
     if level is Level.INSTANCE:
         first, since = blocks.place(session, since)
     sql = f"SELECT {column} FROM {_TABLES[level]} WHERE id >= ?{_ARRIVAL}"
-    return session.iterate(sql, (first, limit, since))
+    yield from session.iterate(sql, (first, limit, since))
 
 
 def related(

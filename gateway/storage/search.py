@@ -294,6 +294,7 @@ class Search:
             sql = f"{own} IN (SELECT {parent} FROM {tables} WHERE {where.sql})"
             yield Condition(sql, where.parameters, narrow=True)
         else:
+            tables = tables.replace("JOIN", "CROSS JOIN")  # from the parent down
             sql = f"SELECT 1 FROM {tables} WHERE {parent} = {own} AND {where.sql}"
             yield Condition(f"EXISTS ({sql})", where.parameters)
 

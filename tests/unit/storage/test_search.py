@@ -115,6 +115,11 @@ def test_what_is_rare_is_sought_in_an_index(
     assert not any(step.startswith("SCAN") for step in steps), steps
 
 
+def test_classes_are_looked_for_in_each_study_alone(session: SqliteSession) -> None:
+    steps = plan(session, asked(SOPClassesInStudy="1.2.3"))
+    assert any("(sop_class=? AND series=?)" in step for step in steps), steps
+
+
 def test_the_latest_studies_come_from_an_index(session: SqliteSession) -> None:
     order = (Sorting("00080020", True), Sorting("00080030", True))
     query = Query(Level.STUDY, limit=50, order=order)
