@@ -22,7 +22,7 @@ from gateway.storage.database import STREAM_ROWS, Session, SqliteDatabase
 from gateway.storage.entries import inflate
 from gateway.storage.index import Described, Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
-from gateway.storage.search import Found, Remaining, find, remaining
+from gateway.storage.search import Found, Remaining, Search
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
 
 T = TypeVar("T")
@@ -130,9 +130,10 @@ class Contents:
         look: Look[T] = Look()
 
         def rows(session: Session) -> Iterator[T]:
-            for place, found in enumerate(find(session, query), 1):
+            search = Search(session, query)
+            for place, found in enumerate(search.matches(), 1):
                 if place == page:
-                    look.remaining = remaining(session, query)
+                    look.remaining = search.remaining()
                 yield present(found)
 
         return look.at(self._look(None, (), wanted, rows))

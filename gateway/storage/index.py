@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.dicom.hierarchy import Level, Uids
+from gateway.storage import blocks
 from gateway.storage.additions import (
     COUNT_SERIES,
     COUNT_STUDY,
@@ -197,6 +198,7 @@ class Index:
         session.execute(COUNT_SERIES, (-1, moment, series))
         session.execute(COUNT_STUDY, (-1, moment, study))
         session.execute(TOTAL, (-1, -size))
+        blocks.remove(session, instance)
         forget(session, Level.INSTANCE, instance)
         if session.execute(_REMOVE_SERIES, (series,)):
             forget(session, Level.SERIES, series)
