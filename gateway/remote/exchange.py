@@ -116,6 +116,7 @@ class Exchanges:
         upload: Upload | None,
     ) -> aiohttp.ClientResponse:
         """Send a request, and wait for the head of its answer."""
+        tls = await connection.tls(request.url)
         try:
             async with silence.watched():
                 response = await connection.session.request(
@@ -125,6 +126,7 @@ class Exchanges:
                     data=upload,
                     allow_redirects=False,
                     proxy=connection.proxy,
+                    ssl=tls,
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._note(request, type(error).__name__)
