@@ -43,11 +43,19 @@ class Download:
             transport = self._transport()
             if transport is not None:
                 break
-        while chunk := await self._read_already(transport):
+        while self._left:
+            chunk = await self._read_already(transport)
+            if not chunk:
+                break
             yield self._came(chunk)
-        with own_socket(transport) as connection:
-            while self.received < self._length:
-                yield self._came(await self._next(connection))
+        if self._left:
+            with own_socket(transport) as connection:
+                while self._left:
+                    yield self._came(await self._next(connection))
+
+    @property
+    def _left(self) -> int:
+        return max(self._length - self.received, 0)
 
     def _came(self, chunk: bytes) -> bytes:
         self.received += len(chunk)
@@ -55,7 +63,7 @@ class Download:
 
     def _transport(self) -> asyncio.Transport | None:
         """The connection, if the rest is to be read from its socket."""
-        if self._length - self.received < WORTH_IT or not self._response.connection:
+        if self._left < WORTH_IT or not self._response.connection:
             return None
         transport = self._response.connection.transport
         return transport if is_plain(transport) else None
@@ -69,7 +77,7 @@ class Download:
     async def _next(self, connection: socket.socket) -> bytes:
         """The next bytes from the socket."""
         await asyncio.sleep(0)  # others have their turn, however fast they come
-        size = min(self._length - self.received, CHUNK)
+        size = min(self._left, CHUNK)
         while True:
             try:
                 chunk = connection.recv(size)

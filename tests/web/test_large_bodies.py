@@ -17,6 +17,7 @@ import uvloop
 
 from gateway.errors import NotFound, RemoteFailure, RemoteTimeout
 from gateway.remote.client import DicomWebClient
+from gateway.remote.download import WORTH_IT
 from gateway.remote.file_upload import CHUNK, chunked
 from gateway.remote.outgoing import Outgoing
 from gateway.remote.server import server_of
@@ -97,6 +98,37 @@ def test_a_long_answer_comes_whole_again_and_again(loop: str, deed: Deed) -> Non
         assert await asyncio.gather(fetch(client), fetch(client)) == [FILES, FILES]
 
     play(scenario, deed, loop=loop)
+
+
+@on_both_loops
+@pytest.mark.parametrize("size", [1_000, 2_500_000, 8_000_000])
+def test_a_connection_is_used_again_or_closed(loop: str, size: int) -> None:
+    connections = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                head = "HTTP/1.1 200 OK\r\nContent-Type: application/dicom\r\n"
+                head += f"Content-Length: {size}\r\n\r\n"
+                writer.write(head.encode() + bytes(size))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client went
+        finally:
+            writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = "http://127.0.0.1:{}/".format(*server.sockets[0].getsockname()[1:])
+        client = DicomWebClient(server_of("pacs", [url]), Outgoing(PATIENCE))
+        async with server:
+            for _ in range(20):
+                async with client.call("GET", "x") as found:
+                    assert len(await found.body(size)) == size
+            await client.close()
+        assert len(connections) == 1 if size < WORTH_IT else len(connections) > 1
+
+    (uvloop.run if loop == "uvloop" else asyncio.run)(scenario())
 
 
 @on_both_loops
