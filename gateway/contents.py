@@ -5,7 +5,6 @@ they are.
 """
 
 import asyncio
-import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -287,11 +286,8 @@ class Contents:
         """
 
         def work() -> T:
-            descriptor = self._blobs.open(instance.blob)
-            try:
-                return examine(lambda offset, size: os.pread(descriptor, size, offset))
-            finally:
-                os.close(descriptor)
+            with self._blobs.open(instance.blob) as opened:
+                return examine(opened.read)
 
         return await asyncio.to_thread(work)
 

@@ -151,7 +151,7 @@ class Imaging:
         """An instance as a worker needs to know it."""
         pixels = await self.pixels(instance)
         return Source(
-            str(await self._archive.path(instance)),
+            await self._archive.place(instance),
             instance.transfer_syntax,
             pixels.layout,
             pixels.lossy_ratio,

@@ -94,6 +94,7 @@ _STATE = (
 )
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
+_PACKED = "SELECT blob FROM instances WHERE blob > ? AND blob < ?"
 _BLOB_EXISTS = "SELECT 1 FROM instances WHERE blob = ?"
 
 _TOTALS = (
@@ -207,6 +208,11 @@ class Index:
     def has_blob(self, session: Session, blob: str) -> bool:
         """Whether an instance has this blob."""
         return session.first(_BLOB_EXISTS, (blob,)) is not None
+
+    def packed(self, session: Session, pack: str) -> list[str]:
+        """The blobs in a pack that instances have."""
+        # Their names are the pack's and more digits; `g` comes behind all of these.
+        return [row[0] for row in session.fetch(_PACKED, (pack, f"{pack}g"))]
 
     def instances(
         self, session: Session, level: Level, uids: Sequence[str]

@@ -10,6 +10,7 @@ import select
 from collections.abc import Sequence
 
 from gateway.errors import Truncated
+from gateway.places import Opened
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.reading import FileRange, Piece
 
@@ -29,7 +30,7 @@ class Sending:
         self._pieces = iter(pieces)
         self._piece: Piece | None = next(self._pieces, None)
         self._position = 0  # within the piece
-        self._descriptor = -1
+        self._open: Opened | None = None
         self.sent = 0  # bytes that are gone
 
     def push(self, socket: int, most: int | None = None) -> bool:
@@ -65,18 +66,18 @@ class Sending:
             self._position = 0
 
     def _send_file(self, socket: int, piece: FileRange, left: int) -> int:
-        if self._descriptor < 0:
-            self._descriptor = self._blobs.open(piece.blob)
+        if self._open is None:
+            self._open = self._blobs.open(piece.blob)
         if not left:
             return 0
-        offset = piece.start + self._position
-        sent = os.sendfile(socket, self._descriptor, offset, min(left, _STEP))
+        offset = self._open.start + piece.start + self._position
+        sent = os.sendfile(socket, self._open.descriptor, offset, min(left, _STEP))
         if not sent:
             raise Truncated("the file of an instance is shorter than it was")
         return sent
 
     def close(self) -> None:
         """Give the descriptor back; more than once does no harm."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._open is not None:
+            self._open.close()
+            self._open = None
