@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Sequence
 
+from gateway.places import Opened
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.reading import FileRange, Piece, Reading
 from gateway.storage.sending import Sending
@@ -15,10 +16,10 @@ class Zeros(DiskBlobs):
     def __init__(self) -> None:
         pass  # no folder
 
-    def open(self, name: str) -> int:
+    def open(self, name: str) -> Opened:
         descriptor = os.memfd_create(name)
         os.ftruncate(descriptor, int(name))
-        return descriptor
+        return Opened(descriptor)
 
     async def read(self, pieces: Sequence[Piece]) -> AsyncGenerator[memoryview, None]:
         """The bytes of the pieces."""
