@@ -215,7 +215,7 @@ class Archive(Contents):
     @staticmethod
     def file_range(
         instance: Instance, start: int = 0, stop: int | None = None
-    ) -> Piece:
+    ) -> FileRange:
         """The bytes of an instance's file, or some of them, as a piece to read."""
         return FileRange(instance.blob, start, instance.size if stop is None else stop)
 

@@ -4,6 +4,7 @@ The bytes of a file go from the page cache to the network by `sendfile`; what st
 between files is sent as it is.
 """
 
+import math
 import os
 import select
 from collections.abc import Sequence
@@ -32,21 +33,23 @@ class Sending:
         self._open: Opened | None = None
         self.sent = 0  # bytes that are gone
 
-    def push(self, socket: int) -> bool:
+    def push(self, socket: int, most: int | None = None) -> bool:
         """Send until all is sent, which is True, or the reader does not keep up.
 
-        `socket` does not block. Raises NotFound when a file is gone, Truncated when one
-        is too short, OSError when the connection is.
+        Or until about `most` bytes have gone. `socket` does not block. Raises NotFound
+        when a file is gone, Truncated when one is too short, OSError when the connection
+        is.
         """
         ready = select.poll()
         ready.register(socket, select.POLLOUT)
-        while self._piece is not None:
+        enough = math.inf if most is None else self.sent + most
+        while self._piece is not None and self.sent < enough:
             try:
                 self._send(socket, self._piece)
             except BlockingIOError:
                 if not ready.poll(_PATIENCE):
                     return False
-        return True
+        return self._piece is None
 
     def _send(self, socket: int, piece: Piece) -> None:
         if isinstance(piece, bytes):

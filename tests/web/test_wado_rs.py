@@ -73,7 +73,7 @@ async def test_a_study_a_series_and_an_instance_come_back_byte_for_byte(client):
         assert int(response.headers["Content-Length"]) == len(body)
         kind = response.headers["Content-Type"]
         assert re.fullmatch(
-            'multipart/related; type="application/dicom"; boundary=[0-9a-f]{32}', kind
+            'multipart/related; type="application/dicom"; boundary=[0-9a-f]{64}', kind
         )
         parts = parts_of(kind, body)
         assert sorted(data for _, data in parts) == sorted(expected)
