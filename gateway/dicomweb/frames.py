@@ -32,7 +32,7 @@ from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.context import uids as uids_of
 from gateway.web.files import Section, send_file
 from gateway.web.replies import streaming
-from gateway.web.transmission import Body, transmit
+from gateway.web.transmission import Answer, Body, transmit
 from gateway.wire import multipart
 
 _LONGEST_NUMBER = 9
@@ -231,7 +231,7 @@ async def bodies(
 
 
 def _response(found: Frames, boundary: str) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Vary": "Accept, Authorization"})
+    response = Answer(headers={"Vary": "Accept, Authorization"})
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Content-Type"] = multipart.content_type(
         found.wanted.media_type, boundary
