@@ -40,7 +40,10 @@ READER_LIMIT = 32
 STREAM_ROWS = 256
 
 #: Page cache of a connection (KiB): the writer's and a reader's.
-_WRITER_CACHE, _READER_CACHE = 8 * 1024, 2 * 1024
+_WRITER_CACHE, _READER_CACHE = 8 * 1024, 4 * 1024
+
+#: Pages of the log that are written back together: many of them are the same pages.
+_LOG_PAGES = 4000
 
 _BUSY_SECONDS = 60.0
 
@@ -228,6 +231,7 @@ class SqliteDatabase:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
                 connection.execute(f"PRAGMA cache_size = -{cache}")
             except BaseException:
                 connection.close()
