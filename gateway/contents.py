@@ -5,7 +5,6 @@ they are.
 """
 
 import asyncio
-import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -15,19 +14,21 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 import orjson
 
-from gateway.dicom.hierarchy import Attributes, Level
-from gateway.dicom.pixels import PixelLayout, layout_of
+from gateway.dicom.hierarchy import Level, Uids
 from gateway.dicom.query import Query
 from gateway.errors import NotFound
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.database import STREAM_ROWS, Session, SqliteDatabase
 from gateway.storage.entries import inflate
-from gateway.storage.index import Index, Instance, Totals
+from gateway.storage.index import Described, Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
-from gateway.storage.search import Found, Remaining, find, remaining
+from gateway.storage.search import Found, Remaining, Search
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
 
 T = TypeVar("T")
+
+#: Finds something in the header of an instance; gets what `Contents.described` tells.
+Examine = Callable[[Instance, bytes, dict[str, Any]], T]
 
 #: Headers that are handed over at a time: a client reads some while others are inflated.
 _HEADERS = 32
@@ -129,9 +130,10 @@ class Contents:
         look: Look[T] = Look()
 
         def rows(session: Session) -> Iterator[T]:
-            for place, found in enumerate(find(session, query), 1):
+            search = Search(session, query)
+            for place, found in enumerate(search.matches(), 1):
                 if place == page:
-                    look.remaining = remaining(session, query)
+                    look.remaining = search.remaining()
                 yield present(found)
 
         return look.at(self._look(None, (), wanted, rows))
@@ -175,35 +177,72 @@ class Contents:
 
     async def instance(self, study: str, series: str, uid: str) -> Instance:
         """One instance by its address; raises NotFound."""
-        found = await self._one(
-            (study, series, uid),
-            lambda session: next(
-                self._index.instances(session, Level.INSTANCE, (study, series, uid)),
-                None,
-            ),
+        return await self._looked_for(study, series, uid)
+
+    def known(self, *names: str) -> Instance | None:
+        """An instance by its address or Orthanc's identifier, if nothing has changed
+        since it was looked for.
+        """
+        held = self._located.get(names)
+        if held is None or held[0] != self.version:
+            return None
+        self._located.move_to_end(names)
+        return held[1]
+
+    async def described(self, *names: str, examine: Examine[T]) -> tuple[Instance, T]:
+        """An instance, and what `examine` finds in its header, with one look at the index.
+
+        `names` are its address or Orthanc's identifier. `examine` runs in a thread; it
+        gets the header as JSON, and where the values lie that the file keeps. Raises
+        NotFound.
+        """
+        held = self.known(*names)
+        if held is not None:
+            return held, await self._described(held, examine)
+
+        def work(session: Session) -> tuple[Described, T]:
+            found = self._index.described(session, names)
+            if found is None:
+                raise _nothing_named(names)
+            result = _examined(found.instance, (found.header, found.bulk), examine)
+            return found, result
+
+        found, result = await self._database.read(work)
+        self._remember(names, found.version, found.instance)
+        return found.instance, result
+
+    async def _described(self, instance: Instance, examine: Examine[T]) -> T:
+        return await self._database.read(
+            lambda session: _examined(
+                instance, self._index.header(session, instance.id), examine
+            )
         )
+
+    async def _looked_for(self, *names: str) -> Instance:
+        """An instance out of the index, if nothing tells that it is still as it was."""
+        held = self.known(*names)
+        if held is not None:
+            return held
+
+        def work(session: Session) -> tuple[int, Instance | None]:
+            # The version first: what comes in between is looked for again.
+            version = version_of(session, ARCHIVE)
+            if len(names) == 1:
+                return version, self._index.by_orthanc_id(session, names[0])
+            uids = Uids("", *names)
+            return version, self._index.locate(session, uids)
+
+        version, found = await self._database.read(work)
         if found is None:
-            raise nothing_at(Level.INSTANCE, (study, series, uid))
+            raise _nothing_named(names)
+        self._remember(names, version, found)
         return found
 
-    async def _one(
-        self, key: Sequence[str], find: Callable[[Session], Instance | None]
-    ) -> Instance | None:
-        """An instance, not looked for again as long as nothing changes."""
-        held = self._located.get(key)
-        if held is not None and held[0] == self.version:
-            self._located.move_to_end(key)
-            return held[1]
-        # The version first: what comes in between is looked for again.
-        version, found = await self._database.read(
-            lambda session: (version_of(session, ARCHIVE), find(session))
-        )
-        if found is not None:
-            self._located[key] = version, found
-            self._located.move_to_end(key)
-            if len(self._located) > _LOCATED:
-                self._located.popitem(last=False)
-        return found
+    def _remember(self, names: Sequence[str], version: int, found: Instance) -> None:
+        self._located[names] = version, found
+        self._located.move_to_end(names)
+        if len(self._located) > _LOCATED:
+            self._located.popitem(last=False)
 
     async def by_uid(self, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies they are."""
@@ -213,13 +252,7 @@ class Contents:
 
     async def by_orthanc_id(self, orthanc_id: str) -> Instance:
         """One instance by Orthanc's identifier; raises NotFound."""
-        found = await self._one(
-            (orthanc_id,),
-            lambda session: self._index.by_orthanc_id(session, orthanc_id),
-        )
-        if found is None:
-            raise NotFound(f"no instance has the identifier {orthanc_id}")
-        return found
+        return await self._looked_for(orthanc_id)
 
     def look_at_headers(
         self,
@@ -278,26 +311,9 @@ class Contents:
         NotFound when the instance is gone.
         """
 
-        def work(session: Session) -> T:
-            row = self._index.header(session, instance.id)
-            if row is None:
-                raise nothing_at(Level.INSTANCE, (instance.uid,))
-            return examine(inflate(row[0]), orjson.loads(row[1]) if row[1] else {})
-
-        return await self._database.read(work)
-
-    async def images(self, instance: Instance) -> tuple[Attributes, PixelLayout | None]:
-        """The header of an instance and the layout of its pixels, if it has any."""
-
-        def work(session: Session) -> tuple[Attributes, PixelLayout | None]:
-            row = self._index.header(session, instance.id)
-            if row is None:
-                raise nothing_at(Level.INSTANCE, (instance.uid,))
-            attributes = orjson.loads(inflate(row[0]))
-            places = orjson.loads(row[1]) if row[1] else {}
-            return attributes, layout_of(attributes, instance.transfer_syntax, places)
-
-        return await self._database.read(work)
+        return await self._described(
+            instance, lambda _, header, places: examine(header, places)
+        )
 
     async def present(self, instances: list[Instance]) -> list[Instance]:
         """Those of the instances whose files are there."""
@@ -314,15 +330,14 @@ class Contents:
 
         It gets a function that reads so many bytes from an offset on.
         """
+        return await asyncio.to_thread(self.seen, instance, examine)
 
-        def work() -> T:
-            descriptor = self._blobs.open(instance.blob)
-            try:
-                return examine(lambda offset, size: os.pread(descriptor, size, offset))
-            finally:
-                os.close(descriptor)
-
-        return await asyncio.to_thread(work)
+    def seen(
+        self, instance: Instance, examine: Callable[[Callable[[int, int], bytes]], T]
+    ) -> T:
+        """The same for somebody who is in a thread: it blocks."""
+        with self._blobs.open(instance.blob) as opened:
+            return examine(opened.read)
 
     async def transfer_syntaxes(self, level: Level, *uids: str) -> frozenset[str]:
         """The transfer syntaxes in which the instances under an address are held."""
@@ -339,6 +354,20 @@ class Contents:
     async def totals(self) -> Totals:
         """How much is held."""
         return await self._database.read(self._index.totals)
+
+
+def _examined(
+    instance: Instance, row: tuple[bytes | None, str | None] | None, examine: Examine[T]
+) -> T:
+    if row is None or row[0] is None:
+        raise nothing_at(Level.INSTANCE, (instance.uid,))
+    return examine(instance, inflate(row[0]), orjson.loads(row[1]) if row[1] else {})
+
+
+def _nothing_named(names: Sequence[str]) -> NotFound:
+    if len(names) == 1:
+        return NotFound(f"no instance has the identifier {names[0]}")
+    return nothing_at(Level.INSTANCE, names)
 
 
 def nothing_at(level: Level, uids: Sequence[str]) -> NotFound:

@@ -1,14 +1,16 @@
-"""What is made from what we hold: frames and instances in other transfer syntaxes.
+"""What is made from what we hold: pictures, frames and instances in other syntaxes.
 
-The work is done by other processes. The same thing asked for twice at once is done once,
-and what was made last is kept for a while, frames in memory and instances in files.
+The work is done by other processes, but for light pictures, for which a few threads are
+enough. The same thing asked for twice at once is done once, and what was made last is
+kept for a while, frames in memory and instances in files.
 """
 
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,9 +18,15 @@ from typing import Any, Self, TypeVar
 from gateway.archive import Archive, FileRange, Instance, Piece
 from gateway.dicom.bulk import ReadAt
 from gateway.dicom.frames import FrameIndex, FrameIndexes, Runs, frame_runs, index_of
-from gateway.dicom.pixels import PixelLayout, has_pixels
+from gateway.dicom.job import Job
+from gateway.dicom.pixels import (
+    PixelLayout,
+    has_pixels,
+    layout_of,
+    pixel_attributes,
+)
 from gateway.dicom.transcode import Source, can_transcode, frame_in, instance_in
-from gateway.errors import NotFound
+from gateway.errors import CannotTranscode, NotFound
 from gateway.flight import SingleFlight
 from gateway.pool import Pool
 
@@ -28,6 +36,9 @@ T = TypeVar("T")
 FRAMES_KEPT = 64 * 1024 * 1024
 #: Bytes of transcoded instances that are kept.
 FILES_KEPT = 1024**3
+#: Light pictures that are made at once: one for each processor that is left to this
+#: worker, but no more. Each takes less than 64 MiB meanwhile.
+LIGHT_AT_ONCE = 4
 #: Instances whose layout is kept.
 _LAYOUTS_KEPT = 512
 
@@ -40,6 +51,13 @@ class Pixels:
     lossy_ratio: str
     lossy_method: str
     is_unclear: bool = False  # there are some, and nothing tells what they are
+
+    @property
+    def known_layout(self) -> PixelLayout:
+        """The layout; raises NotFound if there is none."""
+        if self.layout is None:
+            raise NotFound("this instance has no pixels")
+        return self.layout
 
     def can_become(self, stored: str, target: str) -> bool:
         """Whether an instance with them can be had in a transfer syntax."""
@@ -58,19 +76,25 @@ class _Made:
 
 
 class Imaging:
-    """Frames and instances as somebody wants them; opened and closed by `async with`."""
+    """Frames and instances as somebody wants them; opened and closed by `async with`.
+
+    So many `workers`, processes like this one, share the machine.
+    """
 
     def __init__(
         self,
         archive: Archive,
         pool: Pool | None = None,
         *,
+        workers: int = 1,
         frames_kept: int = FRAMES_KEPT,
         files_kept: int = FILES_KEPT,
     ) -> None:
         self._archive = archive
         self._pool = pool or Pool()
         self._flight = SingleFlight()
+        at_once = min(self._pool.count // workers, LIGHT_AT_ONCE)
+        self._threads = ThreadPoolExecutor(max(at_once, 1), "picture")
         self._indexes = FrameIndexes()
         self._layouts: OrderedDict[str, Pixels] = OrderedDict()
         self._frames: OrderedDict[Hashable, bytes] = OrderedDict()
@@ -91,6 +115,7 @@ class Imaging:
     ) -> None:
         await self._flight.__aexit__(kind, error, trace)
         await self._pool.__aexit__(kind, error, trace)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         paths = [made.path for made in self._files.values()]
         self._files.clear()
         await asyncio.to_thread(_remove, paths)
@@ -104,13 +129,78 @@ class Imaging:
         self, key: Hashable, work: Callable[..., bytes], *arguments: Any
     ) -> bytes:
         """What a function makes in another process, kept under the key for a while."""
+        return await self._kept(key, lambda: self._pool.run(work, *arguments))
+
+    async def picture(
+        self, instance: Instance, work: Callable[..., bytes], job: Job, *arguments: Any
+    ) -> bytes:
+        """What a function makes of a job about an instance, kept for a while.
+
+        The function takes the job, the arguments, and as `read` what reads the file if it
+        is not to open it by the path in the job.
+        """
+        make = self._lightly if job.is_light else self._elsewhere
+        return await self._kept(
+            _key(instance, work, job, arguments),
+            lambda: make(instance, work, job, arguments),
+        )
+
+    async def numbers(
+        self, instance: Instance, work: Callable[..., bytes], job: Job, *arguments: Any
+    ) -> bytes:
+        """The same for what is not light whatever the image is."""
+        return await self._kept(
+            _key(instance, work, job, arguments),
+            lambda: self._elsewhere(instance, work, job, arguments),
+        )
+
+    async def _lightly(
+        self,
+        instance: Instance,
+        work: Callable[..., bytes],
+        job: Job,
+        arguments: tuple[Any, ...],
+    ) -> bytes:
+        """A picture made in a thread: there are so few that their memory is bounded."""
+
+        def make() -> bytes:
+            return self._archive.seen(
+                instance, lambda read: work(job, *arguments, read=read)
+            )
+
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, make)
+        except MemoryError as error:
+            raise CannotTranscode("these pixels need too much memory") from error
+
+    async def _elsewhere(
+        self,
+        instance: Instance,
+        work: Callable[..., bytes],
+        job: Job,
+        arguments: tuple[Any, ...],
+    ) -> bytes:
+        place = await self._archive.place(instance)
+        placed = replace(job, source=replace(job.source, place=place))
+        return await self._pool.run(work, placed, *arguments)
+
+    async def _kept(
+        self, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]
+    ) -> bytes:
+        """What was made under the key, or is made now, once for all who want it."""
         found = self._frames.get(key)
         if found is not None:
             self._frames.move_to_end(key)
             return found
-        made = await self._flight.do(key, lambda: self._pool.run(work, *arguments))
-        self._keep_frame(key, made)
-        return made
+
+        async def made() -> bytes:
+            # It is kept before it is no longer under way: in between it would be made anew.
+            result = await make()
+            self._keep_frame(key, result)
+            return result
+
+        return await self._flight.do(key, made)
 
     def _keep_frame(self, key: Hashable, made: bytes) -> None:
         if key in self._frames or len(made) > self._frames_kept // 4:
@@ -128,30 +218,38 @@ class Imaging:
         if found is not None:
             self._layouts.move_to_end(instance.blob)
             return found
-        attributes, layout = await self._archive.images(instance)
-        found = Pixels(
-            layout,
-            _all(attributes, "00282112"),
-            _all(attributes, "00282114"),
-            is_unclear=layout is None and has_pixels(attributes),
+        found = await self._archive.header(
+            instance, lambda header, places: _pixels(instance, header, places)
         )
-        self._layouts[instance.blob] = found
+        self._keep_pixels(instance, found)
+        return found
+
+    def _keep_pixels(self, instance: Instance, pixels: Pixels) -> None:
+        self._layouts[instance.blob] = pixels
         while len(self._layouts) > _LAYOUTS_KEPT:
             self._layouts.popitem(last=False)
-        return found
+
+    async def find(self, *names: str) -> tuple[Instance, Pixels]:
+        """An instance by its address or Orthanc's identifier, and its pixels.
+
+        One look at the index is enough for both. Raises NotFound.
+        """
+        instance = self._archive.known(*names)
+        if instance is not None:
+            return instance, await self.pixels(instance)
+        instance, pixels = await self._archive.described(*names, examine=_pixels)
+        self._keep_pixels(instance, pixels)
+        return instance, pixels
 
     async def layout(self, instance: Instance) -> PixelLayout:
         """The layout of an instance's pixels; raises NotFound if there are none."""
-        layout = (await self.pixels(instance)).layout
-        if layout is None:
-            raise NotFound("this instance has no pixels")
-        return layout
+        return (await self.pixels(instance)).known_layout
 
     async def source(self, instance: Instance) -> Source:
         """An instance as a worker needs to know it."""
         pixels = await self.pixels(instance)
         return Source(
-            str(await self._archive.path(instance)),
+            await self._archive.place(instance),
             instance.transfer_syntax,
             pixels.layout,
             pixels.lossy_ratio,
@@ -180,13 +278,12 @@ class Imaging:
 
     async def frame(self, instance: Instance, number: int, target: str) -> bytes:
         """A frame in a transfer syntax; raises CannotTranscode."""
-        key = ("frame", instance.blob, number, target)
-        found = self._frames.get(key)
-        if found is not None:
-            self._frames.move_to_end(key)
-            return found
-        source = await self.source(instance)
-        return await self.once(key, frame_in, source, number, target)
+
+        async def make() -> bytes:
+            source = await self.source(instance)
+            return await self._pool.run(frame_in, source, number, target)
+
+        return await self._kept(("frame", instance.blob, number, target), make)
 
     # -- instances -----------------------------------------------------------------------
 
@@ -240,6 +337,24 @@ class Imaging:
                 gone.append(made.path)
         if gone:
             await asyncio.to_thread(_remove, gone)
+
+
+def _key(
+    instance: Instance, work: Callable[..., bytes], job: Job, arguments: tuple[Any, ...]
+) -> Hashable:
+    return (work, instance.blob, job.numbers, job.options, job.kind, *arguments)
+
+
+def _pixels(instance: Instance, header: bytes, places: dict[str, Any]) -> Pixels:
+    """What a header tells of pixels; for a thread."""
+    attributes = pixel_attributes(header)
+    layout = layout_of(attributes, instance.transfer_syntax, places)
+    return Pixels(
+        layout,
+        _all(attributes, "00282112"),
+        _all(attributes, "00282114"),
+        is_unclear=layout is None and has_pixels(attributes),
+    )
 
 
 def _all(attributes: Any, tag: str) -> str:

@@ -116,7 +116,9 @@ async def open_parts(
     """
     web_settings, folder = settings.dicom_web, settings.index_directory
     archive = await stack.enter_async_context(make_archive(settings, watch))
-    imaging = await stack.enter_async_context(Imaging(archive))
+    imaging = await stack.enter_async_context(
+        Imaging(archive, workers=settings.workers)
+    )
     owners = await stack.enter_async_context(Owners(folder))
     servers = await stack.enter_async_context(
         Servers(

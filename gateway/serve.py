@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -11,7 +12,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvloop
@@ -44,6 +45,9 @@ log = logging.getLogger(__name__)
 #: Bytes of a request that wait in memory before its connection is held back.
 READ_BUFFER = 512 * 1024
 
+#: Objects that are made before the garbage collector looks for cycles among them.
+_COLLECT_AFTER = 50_000
+
 #: Seconds that requests get to finish when the server stops, and then the last bytes of
 #: answers to leave.
 GRACE = 30.0
@@ -70,6 +74,7 @@ def serve(
     for warning in loaded.warnings:
         log.warning("%s", warning)
     count = settings.workers if workers is None else workers
+    settings = replace(settings, workers=count)
     sockets = bind(
         hosts(settings, host),
         settings.http_port if port is None else port,
@@ -192,6 +197,7 @@ async def _serve(
         handler_cancellation=False,
     )
     await runner.setup()
+    _settle_memory()
     try:
         for bound in sockets:
             await web.SockSite(runner, bound, ssl_context=tls, backlog=BACKLOG).start()
@@ -211,6 +217,17 @@ async def _serve(
             asyncio.get_running_loop().remove_reader(place.parent)
         await runner.cleanup()
     return told.again.is_set()
+
+
+def _settle_memory() -> None:
+    """Let the garbage collector pass over what is here to stay, and look less often.
+
+    A header is some thousand small objects without a cycle: to look for cycles after
+    each few hundred of them finds nothing, and costs a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 50)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Frames as pictures of their plain values, for who wants to see or to compute with them.
 
 Other than rendering, nothing here looks at windows: values are stretched, or cut off, or
-given as numbers. The work of other processes.
+given as numbers. The work of other processes, but where a job is light.
 """
 
 import enum
@@ -13,14 +13,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from gateway.dicom import render
+from gateway.dicom.bulk import ReadAt
 from gateway.dicom.colour import PALETTE, colours
 from gateway.dicom.functional import number
 from gateway.dicom.job import Job, frames_of
-from gateway.dicom.pictures import JPEG, PNG
+from gateway.dicom.pictures import JPEG, PAM, PNG, saved
 from gateway.dicom.render import Frame
 from gateway.errors import NotAcceptable, NotFound, TooLarge
-
-PAM = "image/x-portable-arbitrarymap"
 
 Values = npt.NDArray[np.generic]
 
@@ -40,9 +39,12 @@ class Mode(enum.Enum):
     INT16 = "image-int16"
 
 
-def picture_of(job: Job, mode: Mode) -> bytes:
-    """The picture of a frame, in the media type of the job."""
-    for frame in _frames(job):
+def picture_of(job: Job, mode: Mode, read: ReadAt | None = None) -> bytes:
+    """The picture of a frame, in the media type of the job.
+
+    `read` reads the file; without it, the path in the job tells where it is.
+    """
+    for frame in _frames(job, read):
         if mode is Mode.RENDERED:
             image, _ = render.picture(frame, job.options)
             return _encoded(np.asarray(image), job)
@@ -53,9 +55,9 @@ def picture_of(job: Job, mode: Mode) -> bytes:
     raise NotFound("there is no frame to be shown")
 
 
-def _frames(job: Job) -> Iterator[Frame]:
+def _frames(job: Job, read: ReadAt | None = None) -> Iterator[Frame]:
     try:
-        yield from frames_of(job)
+        yield from frames_of(job, read)
     except FileNotFoundError:
         raise NotFound("the instance has just gone") from None
 
@@ -69,35 +71,34 @@ def _shades(frame: Frame, mode: Mode) -> Values:
     if mode is Mode.PREVIEW:
         return _stretched(frame)
     kind = mode.value.removeprefix("image-")
-    cut: Values = np.clip(values.astype(np.int64), *_LIMITS[kind]).astype(kind)
+    wide = values.astype(np.int64)
+    cut: Values = np.clip(wide, *_LIMITS[kind], out=wide).astype(kind)
     return cut
 
 
 def _stretched(frame: Frame) -> Values:
     values = frame.values.astype(np.float64)
     low, high = float(values.min()), float(values.max())
-    shades = (values - low) * (255.0 / (high - low)) if high > low else values * 0
+    values -= low
+    values *= 255.0 / (high - low) if high > low else 0.0
     if frame.photometric == "MONOCHROME1":
-        shades = 255.0 - shades
-    stretched: Values = shades.astype(np.uint8)
+        np.subtract(255.0, values, out=values)
+    stretched: Values = values.astype(np.uint8)
     return stretched
 
 
 def _encoded(values: Values, job: Job) -> bytes:
     if job.kind == PAM:
         return _portable(values)
-    out = io.BytesIO()
     if job.kind == JPEG:
         if values.dtype != np.uint8:
             raise NotAcceptable("JPEG has no values of 16 bits: take image/png")
-        Image.fromarray(values).save(out, "JPEG", quality=job.options.quality)
-        return out.getvalue()
+        return saved(Image.fromarray(values), "JPEG", quality=job.options.quality)
     if job.kind != PNG:
         raise NotAcceptable(f"here there is {PNG}, {JPEG} or {PAM}")
     if values.dtype != np.uint8:
         values = values.astype(np.int32).astype(np.uint16)
-    Image.fromarray(values).save(out, "PNG")
-    return out.getvalue()
+    return saved(Image.fromarray(values), "PNG")
 
 
 def _portable(values: Values) -> bytes:

@@ -34,6 +34,19 @@ def fitted(
     return _padded(image, options)
 
 
+def picture_size(
+    size: tuple[int, int], attributes: Attributes, options: RenderOptions
+) -> tuple[int, int]:
+    """The size of the picture of an image of this size, with what it is padded by.
+
+    Raises BadRequest if what is wanted is outside of the image.
+    """
+    box = _box(size, options.source)
+    if options.padded and options.width is not None and options.height is not None:
+        return options.width, options.height
+    return _size((box[2] - box[0], box[3] - box[1]), attributes, options)
+
+
 def _box(size: tuple[int, int], source: Source) -> tuple[int, int, int, int]:
     """The rectangle that is shown, cut to the image; at least one pixel of it."""
     across, down = size if source.fractions else (1, 1)

@@ -6,6 +6,8 @@ shades, halves upwards.
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +34,11 @@ _DESCRIPTOR, _DATA = "00283002", "00283006"
 #: So many different values are worked out beforehand.
 _MOST_VALUES = 1 << 17
 
-#: Pixels that are looked up at a time.
-_BLOCK = 1 << 20
+#: Pixels that are looked up at a time: their places take eight bytes each meanwhile.
+_BLOCK = 1 << 18
+
+#: Which values occur, found out where somebody wants to know.
+Present = Callable[[], npt.NDArray[np.bool_]]
 
 
 def shades(attributes: Attributes, values: Values, options: RenderOptions) -> Shades:
@@ -44,7 +49,7 @@ def shades(attributes: Attributes, values: Values, options: RenderOptions) -> Sh
         low, high = int(values.min()), int(values.max())
         if high - low < _MOST_VALUES:
             return _by_table(attributes, values, options, (low, high))
-    return _curve(attributes, values, np.isfinite(values), options)
+    return _curve(attributes, values, lambda: np.isfinite(values), options)
 
 
 def _by_table(
@@ -54,24 +59,40 @@ def _by_table(
     bounds: tuple[int, int],
 ) -> Shades:
     """The same, each value worked out once; some rows at a time, to stay small."""
-    low, high = bounds
-    domain = np.arange(low, high + 1, dtype=np.int64)
-    present = np.zeros(len(domain), bool)
+    domain = np.arange(bounds[0], bounds[1] + 1, dtype=np.int64)
     step = max(_BLOCK // (values.size // len(values) or 1), 1)
     blocks = [slice(row, row + step) for row in range(0, len(values), step)]
-    for block in blocks:
-        present[values[block].astype(np.int64) - low] = True
+
+    def present() -> npt.NDArray[np.bool_]:
+        found = np.zeros(len(domain), bool)
+        for block in blocks:
+            found[values[block].astype(np.int64) - bounds[0]] = True
+        return found
+
     curve = _curve(attributes, domain, present, options)
+    first = bounds[0]
+    if values.dtype.itemsize <= 2:
+        # Each value is its own place, counted from the end where it is negative.
+        whole = np.zeros(1 << 8 * values.dtype.itemsize, np.uint8)
+        whole[domain] = curve
+        curve, first = whole, 0
+    if len(blocks) == 1:
+        return np.asarray(curve.take(_places(values, first)))
     found = np.empty(values.shape, np.uint8)
     for block in blocks:
-        found[block] = curve[values[block].astype(np.int64) - low]
+        found[block] = curve.take(_places(values[block], first))
     return found
+
+
+def _places(values: Values, first: int) -> npt.NDArray[np.integer[Any]]:
+    """Where in a table the values stand whose first is this one."""
+    return values.astype(np.int64) - first if first else values  # type: ignore[return-value]
 
 
 def _curve(
     attributes: Attributes,
     stored: Values,
-    present: npt.NDArray[np.bool_],
+    present: Present,
     options: RenderOptions,
 ) -> Shades:
     """The shade of each value; where there is no window, those present span one."""
@@ -87,16 +108,17 @@ def _curve(
 def _spread(
     attributes: Attributes,
     stored: Values,
-    present: npt.NDArray[np.bool_],
+    present: Present,
     options: RenderOptions,
 ) -> Reals:
     """Each value from 0 to 255, before polarity."""
     values, negative = _modality(attributes, stored)
     spread = _interesting(attributes, values, negative, options)
     if spread is None:
-        counted = present & ~_padding(attributes, stored)
+        occurring = present()
+        counted = occurring & ~_padding(attributes, stored)
         if not counted.any():
-            counted = present
+            counted = occurring
         spread = _stretched(values, _dynamics(attributes, values[counted]))
     return spread
 

@@ -5,7 +5,9 @@ or the colours are turned into sRGB, as the request wants.
 """
 
 import io
+import os
 from collections.abc import Iterator
+from typing import Any
 
 from PIL import Image, ImageCms
 
@@ -18,6 +20,7 @@ JPEG = "image/jpeg"
 PNG = "image/png"
 GIF = "image/gif"
 JP2 = "image/jp2"
+PAM = "image/x-portable-arbitrarymap"
 
 #: The media types that pictures are made in; the first is the usual one.
 KINDS = (JPEG, PNG, GIF, JP2)
@@ -66,16 +69,28 @@ def encoded(
     image: Image.Image, kind: str, quality: int, profile: bytes | None = None
 ) -> bytes:
     """The picture as a file of this media type."""
-    out = io.BytesIO()
     if kind == JPEG:
-        image.save(out, "JPEG", quality=quality, icc_profile=profile)
-    elif kind == PNG:
-        image.save(out, "PNG", compress_level=4, icc_profile=profile)
-    elif kind == GIF:
+        return saved(image, "JPEG", quality=quality, icc_profile=profile)
+    if kind == PNG:
+        return saved(image, "PNG", compress_level=4, icc_profile=profile)
+    out = io.BytesIO()
+    if kind == GIF:
         image.save(out, "GIF")
     else:
         image.save(out, "JPEG2000", irreversible=False)
     return out.getvalue()
+
+
+def saved(image: Image.Image, form: str, **options: Any) -> bytes:
+    """The picture as a file of this form.
+
+    It is written to a file in memory: encoders let others run only while they write to a
+    descriptor.
+    """
+    with os.fdopen(os.memfd_create("picture"), "w+b", buffering=0) as file:
+        image.save(file, form, **options)
+        size = file.seek(0, os.SEEK_END)
+        return os.pread(file.fileno(), size, 0)
 
 
 def animated(images: Iterator[Image.Image], count: int, duration: list[int]) -> bytes:

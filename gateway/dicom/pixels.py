@@ -6,7 +6,10 @@ is found without reading the file's header again.
 
 import base64
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+
+import orjson
 
 from gateway.dicom.header import BIG_ENDIAN, DEFLATED
 from gateway.dicom.hierarchy import Attributes, first_text
@@ -32,6 +35,9 @@ _MOST_FRAMES = 2**31 - 1
 
 #: Bytes of the header of a fragment: a frame takes one at least.
 _FRAGMENT = 8
+
+#: What the names of images' attributes begin with, behind others, and those of pixels.
+_IMAGE, _PIXELS = b',"0028', b'"7FE0'
 
 #: A value that stands in the header, or where in the file it lies.
 Table = bytes | tuple[int, int]
@@ -93,6 +99,24 @@ class PixelLayout:
         if self.encapsulated:
             return self.length // _FRAGMENT
         return self.length * 8 // max(self.frame_bits, 1)
+
+
+def pixel_attributes(header: bytes) -> Attributes:
+    """The attributes from the group of images (0028) on, out of a header's JSON.
+
+    More than half of a header stands before them as a rule. Where they do not all stand
+    together, the whole header is returned.
+    """
+    first = header.find(_IMAGE)
+    strays = any(header.find(name, 0, first) >= 0 for name in (_IMAGE[1:], _PIXELS))
+    if first > 0 and not strays:
+        # No text has a quote that is not escaped: this is a name. If it is one within a
+        # sequence, more is closed in what follows than was opened.
+        with suppress(orjson.JSONDecodeError):
+            following: Attributes = orjson.loads(b"{" + header[first + 1 :])
+            return following
+    attributes: Attributes = orjson.loads(header)
+    return attributes
 
 
 def has_pixels(attributes: Attributes) -> bool:

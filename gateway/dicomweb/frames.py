@@ -32,7 +32,7 @@ from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.context import uids as uids_of
 from gateway.web.files import Section, send_file
 from gateway.web.replies import streaming
-from gateway.web.transmission import Body, transmit
+from gateway.web.transmission import Answer, Body, transmit
 from gateway.wire import multipart
 
 _LONGEST_NUMBER = 9
@@ -68,8 +68,8 @@ async def retrieve(
     """Frames of an instance in the order they are asked for, or all of them."""
     parts = gateway(request)
     asked = _numbers(unquote(frames)) if frames else []
-    held = await parts.archive.instance(*uids_of(study, series, instance))
-    layout = await parts.imaging.layout(held)
+    held, pixels = await parts.imaging.find(*uids_of(study, series, instance))
+    layout = pixels.known_layout
     for number in asked:
         check_number(layout, number)
     if not asked:
@@ -231,7 +231,7 @@ async def bodies(
 
 
 def _response(found: Frames, boundary: str) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Vary": "Accept, Authorization"})
+    response = Answer(headers={"Vary": "Accept, Authorization"})
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Content-Type"] = multipart.content_type(
         found.wanted.media_type, boundary

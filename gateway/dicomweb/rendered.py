@@ -54,7 +54,7 @@ async def rendered(
     archive = gateway(request).archive
     if len(uids) < Level.INSTANCE:
         return await _several(request, uids, options)
-    one = await showing.shown(archive, await archive.instance(*uids))
+    one = await showing.found(archive, *uids)
     if one.subject.is_state:
         return await states.rendered(request, one.instance, options)
     return await _instance(request, one, options)
@@ -94,8 +94,7 @@ async def _found_frames(
 ) -> tuple[Shown, list[int]]:
     numbers = frame_numbers(frames)
     archive = gateway(request).archive
-    held = await archive.instance(*uids_of(*uids))
-    one = await showing.shown(archive, held)
+    one = await showing.found(archive, *uids_of(*uids))
     if one.subject.kind is not Kind.IMAGE:
         raise NotFound("this instance has no frames that can be shown")
     if max(numbers) > one.subject.frames:
@@ -219,7 +218,7 @@ async def thumbnail(
     options = thumbnail_of(rendered_options(request.query), THUMBNAIL_SIDE)
     archive = gateway(request).archive
     if len(uids) == Level.INSTANCE:
-        one = await showing.shown(archive, await archive.instance(*uids))
+        one = await showing.found(archive, *uids)
     else:
         found, _ = await showing.images(archive, Level(len(uids)), uids)
         one = await _standing(request, uids, found)

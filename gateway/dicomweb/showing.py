@@ -28,13 +28,16 @@ from gateway.dicom.presentation import with_state
 from gateway.dicom.render import attributes_of
 from gateway.dicom.render_options import RenderOptions, check_quality
 from gateway.dicom.subject import DOCUMENT, Kind, Subject, subject_of
+from gateway.dicom.transcode import Source
 from gateway.dicom.xml import to_xml
 from gateway.dicomweb import bulk
 from gateway.errors import NotAcceptable, NotFound, TooLarge
+from gateway.places import NOWHERE
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import Gateway, check_charset, gateway
 from gateway.web.files import send_file
 from gateway.web.replies import warning
+from gateway.web.transmission import send_made
 from gateway.wire.media import MediaType, Offer, choose
 
 T = TypeVar("T")
@@ -55,11 +58,20 @@ __all__ = ["GIF", "JPEG", "KINDS", "PNG", "Shown"]
 
 
 @dataclass(frozen=True, slots=True)
+class Header:
+    """The attributes of an instance, and where those values lie that its file keeps."""
+
+    attributes: Attributes
+    places: dict[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """An instance, and what there is to see of it."""
 
     instance: Instance
     subject: Subject
+    header: Header | None = None  # of one that is shown at once
 
 
 async def shown(archive: Archive, instance: Instance) -> Shown:
@@ -69,6 +81,20 @@ async def shown(archive: Archive, instance: Instance) -> Shown:
         return subject_of(orjson.loads(header), instance.transfer_syntax, places)
 
     return Shown(instance, await archive.header(instance, examine))
+
+
+async def found(archive: Archive, *uids: str) -> Shown:
+    """What there is to see of the instance at an address; raises NotFound."""
+
+    def examine(
+        instance: Instance, header: bytes, places: dict[str, Any]
+    ) -> tuple[Subject, Header]:
+        attributes = orjson.loads(header)
+        subject = subject_of(attributes, instance.transfer_syntax, places)
+        return subject, Header(attributes, places)
+
+    instance, (subject, header) = await archive.described(*uids, examine=examine)
+    return Shown(instance, subject, header)
 
 
 async def images(
@@ -201,8 +227,7 @@ async def pictures(
 
 
 async def _done(parts: Gateway, one: Shown, job: Job) -> bytes:
-    key = ("rendered", one.instance.blob, job.numbers, job.options, job.kind)
-    return await parts.imaging.once(key, perform, job)
+    return await parts.imaging.picture(one.instance, perform, job)
 
 
 async def _job(
@@ -218,18 +243,21 @@ async def _job(
     if len(numbers) > MOST_FRAMES:
         raise TooLarge(f"more than {MOST_FRAMES} frames in one picture")
 
-    def prepare(
-        header: bytes, places: dict[str, Any]
-    ) -> tuple[list[Attributes], dict[str, Any]]:
-        attributes = attributes_of(orjson.loads(header), numbers, options)
+    def prepared(header: Header) -> tuple[list[Attributes], dict[str, Any]]:
+        attributes = attributes_of(header.attributes, numbers, options)
         if state is not None:
             uid = one.instance.uid
             pairs = zip(attributes, numbers, strict=True)
             attributes = [with_state(each, state, uid, n) for each, n in pairs]
-        return attributes, needed(attributes, places)
+        return attributes, needed(attributes, header.places)
 
-    attributes, places = await parts.archive.header(one.instance, prepare)
-    source = await parts.imaging.source(one.instance)
+    if one.header is not None and len(numbers) == 1:
+        attributes, places = prepared(one.header)
+    else:
+        attributes, places = await parts.archive.header(
+            one.instance, lambda text, at: prepared(Header(orjson.loads(text), at))
+        )
+    source = Source(NOWHERE, one.instance.transfer_syntax, one.subject.layout)
     return Job(source, tuple(numbers), attributes, places, options, kind)
 
 
@@ -257,7 +285,9 @@ async def _ahead(
 def common_headers(request: web.Request, options: RenderOptions) -> dict[str, str]:
     """The headers of every answer with pictures."""
     headers = {"Vary": "Accept, Authorization", "Cache-Control": "private, no-cache"}
-    return headers | warning(request, *options.warnings)
+    return (
+        headers | warning(request, *options.warnings) if options.warnings else headers
+    )
 
 
 async def send_picture(
@@ -276,7 +306,7 @@ async def send_picture(
     if held is not None:
         return held
     data = await picture(gateway(request), one, numbers, options, kind, state)
-    return web.Response(body=data, content_type=kind, headers=headers)
+    return await send_made(request, data, kind, headers)
 
 
 async def send_icon(

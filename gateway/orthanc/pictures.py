@@ -9,16 +9,10 @@ import orjson
 from aiohttp import web
 
 from gateway.archive import Instance
-from gateway.dicom.extraction import (
-    PAM,
-    Mode,
-    matlab_of,
-    numbers_of,
-    picture_of,
-)
+from gateway.dicom.extraction import Mode, matlab_of, numbers_of, picture_of
 from gateway.dicom.hierarchy import Attributes
 from gateway.dicom.job import Job, needed
-from gateway.dicom.pictures import JPEG, PNG
+from gateway.dicom.pictures import JPEG, PAM, PNG
 from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN
 from gateway.dicom.render import attributes_of
 from gateway.dicom.render_options import (
@@ -26,11 +20,14 @@ from gateway.dicom.render_options import (
     RenderOptions,
     Window,
 )
+from gateway.dicom.transcode import Source
 from gateway.errors import BadRequest, NotAcceptable, NotFound, TooLarge
 from gateway.orthanc.answers import flag, reply
 from gateway.orthanc.resources import last_part
+from gateway.places import NOWHERE
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, gateway
+from gateway.web.transmission import send_made
 from gateway.wire.media import Offer, choose
 
 _OFFERS = (Offer(PNG), Offer(JPEG), Offer(PAM))
@@ -53,8 +50,8 @@ _MOST_LISTED = 100_000
 async def frames(request: web.Request, orthanc_id: str) -> web.StreamResponse:
     """The numbers of the frames that the file has room for: GET /instances/{id}/frames."""
     parts = gateway(request)
-    instance = await parts.archive.by_orthanc_id(orthanc_id)
-    layout = (await parts.imaging.pixels(instance)).layout
+    _, pixels = await parts.imaging.find(orthanc_id)
+    layout = pixels.layout
     if layout is None:
         return reply([0])
     count = min(layout.number_of_frames, max(layout.frames_at_most, 1))
@@ -87,13 +84,8 @@ async def picture(
     if held is not None:
         return held
     job = await _job(request, instance, (number,), options, offer.kind)
-    made = await gateway(request).imaging.once(
-        ("picture", instance.blob, number, mode, options, offer.kind),
-        picture_of,
-        job,
-        mode,
-    )
-    return web.Response(body=made, content_type=offer.kind, headers=headers)
+    made = await gateway(request).imaging.picture(instance, picture_of, job, mode)
+    return await send_made(request, made, offer.kind, headers)
 
 
 async def numbers(
@@ -107,13 +99,8 @@ async def numbers(
     rescaled, compressed = flag(request, "rescale", True), flag(request, "compress")
     wanted = (number,) if frame else tuple(range(1, layout.number_of_frames + 1))
     job = await _job(request, instance, wanted, RenderOptions(), PNG)
-    made = await gateway(request).imaging.once(
-        ("numpy", instance.blob, wanted, rescaled, bool(frame), compressed),
-        numbers_of,
-        job,
-        rescaled,
-        bool(frame),
-        compressed,
+    made = await gateway(request).imaging.numbers(
+        instance, numbers_of, job, rescaled, bool(frame), compressed
     )
     return web.Response(body=made, content_type=_OCTETS)
 
@@ -124,9 +111,7 @@ async def matlab(
     """The values of a frame for MATLAB or Octave: .../matlab."""
     instance, number = await _found(request, orthanc_id, frame)
     job = await _job(request, instance, (number,), RenderOptions(), PNG)
-    made = await gateway(request).imaging.once(
-        ("matlab", instance.blob, number), matlab_of, job
-    )
+    made = await gateway(request).imaging.numbers(instance, matlab_of, job)
     return web.Response(body=made, content_type="text/plain")
 
 
@@ -150,9 +135,8 @@ async def _found(
     request: web.Request, orthanc_id: str, frame: str
 ) -> tuple[Instance, int]:
     """The instance, and the number of the frame from 1; raises NotFound."""
-    parts = gateway(request)
-    instance = await parts.archive.by_orthanc_id(orthanc_id)
-    layout = await parts.imaging.layout(instance)
+    instance, pixels = await gateway(request).imaging.find(orthanc_id)
+    layout = pixels.known_layout
     if not (frame.isascii() and frame.isdigit() and len(frame) < 10):
         raise BadRequest("a frame is a whole number from 0 on")
     if int(frame) >= layout.number_of_frames:
@@ -210,5 +194,6 @@ async def _job(
         return attributes, needed(attributes, places)
 
     attributes, places = await parts.archive.header(instance, prepare)
-    source = await parts.imaging.source(instance)
+    layout = await parts.imaging.layout(instance)
+    source = Source(NOWHERE, instance.transfer_syntax, layout)
     return Job(source, tuple(numbers), attributes, places, options, kind)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.dicom.hierarchy import Level, Uids
+from gateway.storage import blocks
 from gateway.storage.additions import (
     COUNT_SERIES,
     COUNT_STUDY,
@@ -21,6 +22,7 @@ from gateway.storage.additions import (
 from gateway.storage.changes import forget
 from gateway.storage.database import Session
 from gateway.storage.entries import Entry
+from gateway.storage.stamp import ARCHIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,16 @@ class Instance:
     blob: str
     size: int  # bytes
     stored: str  # UTC, YYYYMMDDTHHMMSS.ffffff
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """An instance, its header, and the version of the archive that they are of."""
+
+    version: int
+    instance: Instance
+    header: bytes | None  # deflated DICOM JSON
+    bulk: str | None  # where its bulk lies, as JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +106,12 @@ _STATE = (
 )
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
+_PACKED = "SELECT blob FROM instances WHERE blob > ? AND blob < ?"
+_DESCRIBED = (
+    f"SELECT (SELECT version FROM versions WHERE kind = ?), h.json, h.bulk, {COLUMNS}"
+    f" FROM {JOINED} LEFT JOIN headers h ON h.instance = i.id WHERE "
+)
+_BY_ADDRESS = "s.uid = ? AND e.uid = ? AND i.uid = ?"
 _BLOB_EXISTS = "SELECT 1 FROM instances WHERE blob = ?"
 
 _TOTALS = (
@@ -180,6 +198,7 @@ class Index:
         session.execute(COUNT_SERIES, (-1, moment, series))
         session.execute(COUNT_STUDY, (-1, moment, study))
         session.execute(TOTAL, (-1, -size))
+        blocks.remove(session, instance)
         forget(session, Level.INSTANCE, instance)
         if session.execute(_REMOVE_SERIES, (series,)):
             forget(session, Level.SERIES, series)
@@ -208,6 +227,11 @@ class Index:
         """Whether an instance has this blob."""
         return session.first(_BLOB_EXISTS, (blob,)) is not None
 
+    def packed(self, session: Session, pack: str) -> list[str]:
+        """The blobs in a pack that instances have."""
+        # Their names are the pack's and more digits; `g` comes behind all of these.
+        return [row[0] for row in session.fetch(_PACKED, (pack, f"{pack}g"))]
+
     def instances(
         self, session: Session, level: Level, uids: Sequence[str]
     ) -> Iterator[Instance]:
@@ -235,6 +259,15 @@ class Index:
         """An instance's deflated header, and where its bulk lies, as JSON."""
         row = session.first(_HEADER, (instance,))
         return (row[0], row[1]) if row else None
+
+    def described(self, session: Session, names: Sequence[str]) -> Described | None:
+        """The instance at an address, or with Orthanc's identifier, and its header."""
+        where = "i.orthanc_id = ?" if len(names) == 1 else _BY_ADDRESS
+        row = session.first(_DESCRIBED + where, (ARCHIVE, *names))
+        if row is None:
+            return None
+        version, header, bulk, *columns = row
+        return Described(version or 0, Instance(*columns), header, bulk)
 
     def by_uid(self, session: Session, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies."""

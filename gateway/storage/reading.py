@@ -10,10 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import Truncated
+from gateway.memory import read_at_once
+from gateway.places import Opened
 from gateway.storage.blobs import DiskBlobs
 
 #: Bytes handed to the network at a time; each answer holds at most two such chunks.
 CHUNK = 1024 * 1024
+
+#: Files that are opened at most to read from them without a thread.
+_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,40 @@ class FileRange:
 Piece = bytes | FileRange
 
 
+def size_of(piece: Piece) -> int:
+    """The bytes of a piece."""
+    return len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
+
+
+def at_once(blobs: DiskBlobs, pieces: Sequence[Piece]) -> memoryview | None:
+    """All bytes of the pieces, if these are few and in memory; never waits for a disk.
+
+    None is for whoever then reads in a thread, which also finds out what is wrong.
+    """
+    size = sum(map(size_of, pieces))
+    files = sum(isinstance(piece, FileRange) for piece in pieces)
+    if size > CHUNK or files > _FEW:
+        return None
+    whole = memoryview(bytearray(size))
+    filled = 0
+    for piece in pieces:
+        room = whole[filled : filled + size_of(piece)]
+        if isinstance(piece, bytes):
+            room[:] = piece
+        elif not _fill_at_once(blobs, piece, room):
+            return None
+        filled += len(room)
+    return whole
+
+
+def _fill_at_once(blobs: DiskBlobs, piece: FileRange, room: memoryview) -> bool:
+    opened = blobs.open_at_once(piece.blob)
+    if opened is None:
+        return False
+    with opened:
+        return read_at_once(opened.descriptor, room, opened.start + piece.start)
+
+
 class Reading:
     """Reads pieces one after the other. Its methods block; they belong into a thread."""
 
@@ -36,7 +75,7 @@ class Reading:
         self._pieces: Iterator[Piece] = iter(pieces)
         self._piece: Piece | None = next(self._pieces, None)
         self._position = 0  # within the piece
-        self._descriptor = -1
+        self._open: Opened | None = None
 
     @property
     def ended(self) -> bool:
@@ -84,13 +123,15 @@ class Reading:
         return count
 
     def _read(self, piece: FileRange, room: memoryview) -> int:
-        if self._descriptor < 0:
-            self._descriptor = self._blobs.open(piece.blob)
+        if self._open is None:
+            self._open = self._blobs.open(piece.blob)
         left = piece.stop - piece.start - self._position
         count = 0
         if left:
             count = os.preadv(
-                self._descriptor, [room[:left]], piece.start + self._position
+                self._open.descriptor,
+                [room[:left]],
+                self._open.start + piece.start + self._position,
             )
             if not count:
                 raise Truncated("the file of an instance is shorter than it was")
@@ -101,9 +142,9 @@ class Reading:
 
     def close(self) -> None:
         """Give the descriptor back; more than once does no harm."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
 
 def same_bytes(

@@ -17,7 +17,7 @@ from aiohttp import web
 from gateway.archive import Instance
 from gateway.web.context import gateway
 from gateway.web.replies import streaming
-from gateway.web.transmission import Body, transmit
+from gateway.web.transmission import Answer, Body, transmit
 
 _RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*", re.IGNORECASE)
 _LONGEST_NUMBER = 19
@@ -68,7 +68,7 @@ async def send_file(
         return web.Response(
             status=HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=common
         )
-    response = web.StreamResponse(headers={**common, "Content-Type": content_type})
+    response = Answer(headers={**common, "Content-Type": content_type})
     start, stop = span or (0, section.size)
     if span is not None:
         response.set_status(HTTPStatus.PARTIAL_CONTENT)

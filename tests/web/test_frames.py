@@ -11,6 +11,7 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
 
+from gateway.archive import Archive
 from gateway.dicom import codecs, encoders
 from gateway.dicom.header import read_header
 from gateway.dicom.pixels import layout_of
@@ -394,3 +395,27 @@ async def test_a_broken_frame_is_refused_before_the_answer_begins(client):
     assert response.status == 406
     response, _ = await fetch(client, file, "/1", f"{MULTIPART}; transfer-syntax=*")
     assert response.status == 200
+
+
+async def test_a_frame_is_the_same_from_memory_and_from_the_disk(client, monkeypatch):
+    file = grey(frames=20)
+    await store(client, file)
+    numbers = ",".join(map(str, range(1, 12)))
+    answers = []
+    for at_once in (Archive.at_once, lambda *_: None):
+        monkeypatch.setattr(Archive, "at_once", at_once)
+        for path, accept in (
+            ("/frames/2", OCTETS),
+            ("/frames/2", MULTIPART),
+            (f"/frames/{numbers}", MULTIPART),
+            ("", "application/dicom"),
+        ):
+            response = await client.get(
+                f"{ROOT}/{instance_path(file)}{path}", headers={"Accept": accept}
+            )
+            assert response.status == 200
+            body = await response.read()
+            boundary = response.headers["Content-Type"].partition("boundary=")[2]
+            kept = body.replace(boundary.encode(), b"") if boundary else body
+            answers.append((kept, response.headers["Content-Length"]))
+    assert answers[:4] == answers[4:]

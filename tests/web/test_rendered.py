@@ -16,6 +16,7 @@ from pydicom.pixels import apply_modality_lut
 from pydicom.sequence import Sequence
 from pydicom.uid import JPEG2000Lossless
 
+from gateway.archive import Archive
 from gateway.dicom.header import read_header
 from gateway.errors import NotDicom
 from gateway.pool import Pool
@@ -350,17 +351,24 @@ async def test_the_same_picture_for_two_costs_one(
     file = image()
     await store(client, file)
     runs = []
-    run = Pool.run
+    run, seen = Pool.run, Archive.seen
 
     async def counted(self: Pool, *arguments: Any) -> Any:
-        runs.append(arguments)
+        runs.append("process")
         return await run(self, *arguments)
 
+    def counted_here(self: Archive, *arguments: Any) -> Any:
+        runs.append("thread")
+        return seen(self, *arguments)
+
     monkeypatch.setattr(Pool, "run", counted)
-    path = f"{instance_path(file)}/rendered"
-    answers = await asyncio.gather(*(get(client, path) for _ in range(5)))
-    assert len({data for _, data in answers}) == 1
-    assert len(runs) == 1
+    monkeypatch.setattr(Archive, "seen", counted_here)
+    for query, place in ({}, "thread"), ({"annotation": "patient"}, "process"):
+        runs.clear()
+        path = f"{instance_path(file)}/rendered"
+        answers = await asyncio.gather(*(get(client, path, **query) for _ in range(5)))
+        assert len({data for _, data in answers}) == 1
+        assert runs == [place]
 
 
 async def test_frames_that_nobody_has(client: Any) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.errors import NotFound, Truncated
 from gateway.storage import reading as module
 from gateway.storage.blobs import DiskBlobs
-from gateway.storage.reading import FileRange, Piece, Reading, same_bytes
+from gateway.storage.reading import FileRange, Piece, Reading, at_once, same_bytes
 from tests.unit.storage.blob_contract import descriptors
 
 
@@ -163,3 +164,53 @@ def test_comparing_with_a_file_that_is_gone_leaves_no_descriptor(
         same_bytes(blobs, name, 8, [b"contents"])
     assert descriptors() == before
     assert os.listdir(tmp_path)
+
+
+# -- at once -----------------------------------------------------------------------------
+
+
+def test_what_is_in_memory_is_read_at_once(blobs: DiskBlobs) -> None:
+    name = keep(blobs, CONTENT)
+    before = descriptors()
+    pieces: list[Piece] = [b"head", FileRange(name, 3, 900), b"", FileRange(name, 0, 9)]
+    whole = at_once(blobs, pieces)
+    assert whole is not None
+    assert bytes(whole) == b"".join(chunks(blobs, pieces))
+    assert at_once(blobs, [b"alone"]) == b"alone"
+    assert descriptors() == before
+
+
+def test_a_thread_is_left_what_is_long_many_or_wrong(blobs: DiskBlobs) -> None:
+    name, before = keep(blobs, CONTENT), descriptors()
+    for pieces in (
+        [b"x" * (module.CHUNK + 1)],
+        [FileRange(name, 0, 1)] * 9,
+        [FileRange(name, 0, len(CONTENT) + 1)],
+        [FileRange("0" * 32, 0, 1)],
+    ):
+        assert at_once(blobs, pieces) is None
+    assert descriptors() == before
+
+
+def test_what_would_have_to_be_fetched_from_the_disk_is_left_to_a_thread(
+    blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, before = keep(blobs, CONTENT), descriptors()
+
+    def not_there(*arguments: Any) -> int:
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "preadv", not_there)
+    assert at_once(blobs, [FileRange(name, 0, 5)]) is None
+    monkeypatch.setattr(os, "preadv", lambda _, buffers, *rest: len(buffers[0]) - 1)
+    assert at_once(blobs, [FileRange(name, 0, 5)]) is None
+    assert descriptors() == before
+
+
+def test_a_blob_that_is_still_moving_is_left_to_a_thread(blobs: DiskBlobs) -> None:
+    incoming = blobs.incoming()
+    incoming.append([CONTENT])
+    incoming.flush()
+    assert at_once(blobs, [FileRange(incoming.name, 0, 5)]) is None
+    blobs.publish(incoming.name)
+    assert at_once(blobs, [FileRange(incoming.name, 0, 5)]) == CONTENT[:5]
