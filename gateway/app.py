@@ -21,7 +21,7 @@ from gateway.web.context import GATEWAY
 from gateway.web.cors import Cors
 from gateway.web.grace import Requests
 from gateway.web.hosts import Hosts
-from gateway.web.middleware import ROUTER, Entrance
+from gateway.web.middleware import ROUTER, Entrance, Guards
 from gateway.web.monitor import JOBS, MONITOR, REQUESTS, Monitor, busy, job_counts
 from gateway.web.observation import Observation
 from gateway.web.router import Router
@@ -117,9 +117,7 @@ def _entrance(
     settings: Settings, app: web.Application, observation: Observation
 ) -> Entrance:
     """What every request goes through."""
-    return Entrance(
-        app,
-        app[ROUTER],
+    guards = Guards(
         Door(
             settings.remote_access_allowed,
             settings.registered_users if settings.authentication_enabled else None,
@@ -131,8 +129,14 @@ def _entrance(
             settings.cors_headers,
             settings.cors_credentials,
         ),
+    )
+    return Entrance(
+        app,
+        app[ROUTER],
+        guards,
         observation,
         f"dicomweb-gateway/{VERSION}",
+        compresses=settings.http_compression_enabled,
     )
 
 

@@ -5,6 +5,7 @@ What may be long goes out as it is found.
 
 import asyncio
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 
 import orjson
 from aiohttp import web
@@ -13,6 +14,7 @@ from gateway.errors import BadRequest, TooLarge
 from gateway.web.compression import Writer
 from gateway.web.context import body
 from gateway.web.replies import WHOLE, streaming
+from gateway.web.whole import Whole
 
 _JSON = "application/json"
 
@@ -24,11 +26,16 @@ _LARGE = 256 * 1024  # bytes of a text that is parsed in a thread
 
 def reply(value: object, status: int = 200) -> web.Response:
     """JSON as Orthanc prints it."""
-    return web.Response(
-        body=orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n",
-        content_type=_JSON,
-        status=status,
-    )
+    return web.Response(body=_written(value), content_type=_JSON, status=status)
+
+
+def whole(value: object) -> Whole:
+    """The same, ready to be sent."""
+    return Whole.of(HTTPStatus.OK, {"Content-Type": _JSON}, _written(value))
+
+
+def _written(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def text(value: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -22,6 +22,7 @@ from gateway.transfers import retrieve
 from gateway.web.conditional import listed, not_modified
 from gateway.web.context import gateway
 from gateway.web.replies import streaming
+from gateway.web.whole import Whole, head_of
 
 #: Seconds that a request may wait for news, whatever it asks for.
 LONGEST_WAIT = 60.0
@@ -32,6 +33,7 @@ HEARTBEAT = 15.0
 _JSON = "application/json"
 _EVENTS = "text/event-stream"
 _INDENTED = orjson.OPT_INDENT_2
+_END = b'"\n}\n'  # of an object, after the time
 
 
 # -- how a job is shown ------------------------------------------------------------------
@@ -42,6 +44,8 @@ class _Shown:
     """A version of a job, ready to be sent but for the time of day."""
 
     headers: Mapping[str, str]  # with its ETag
+    head: bytes  # these and the others, written down
+    same: Whole  # for who holds it already
     start: bytes  # of the object, up to the time
     line: bytes  # the same, on one line
 
@@ -49,13 +53,18 @@ class _Shown:
 @lru_cache(1024)
 def _shown(job: Job) -> _Shown:
     fields = _fields(job)
+    headers = {
+        "Cache-Control": "no-cache",
+        "X-Job-Version": str(job.version),
+        "ETag": f'W/"{job.id}.{job.version}"',
+    }
+    start = orjson.dumps(fields, option=_INDENTED)[:-2] + b',\n  "Timestamp": "'
+    size = len(start) + len(_now()) + len(_END)
     return _Shown(
-        headers={
-            "Cache-Control": "no-cache",
-            "X-Job-Version": str(job.version),
-            "ETag": f'W/"{job.id}.{job.version}"',
-        },
-        start=orjson.dumps(fields, option=_INDENTED)[:-2] + b',\n  "Timestamp": "',
+        headers=headers,
+        head=head_of(HTTPStatus.OK, headers | {"Content-Type": _JSON}, size),
+        same=Whole.of(HTTPStatus.NOT_MODIFIED, headers),
+        start=start,
         line=orjson.dumps(fields)[:-1] + b',"Timestamp":"',
     )
 
@@ -156,19 +165,24 @@ async def one(request: web.Request, job_id: str) -> web.StreamResponse:
     return _answer(request, job)
 
 
-def one_at_once(request: web.Request, job_id: str) -> web.Response | None:
+def one_at_once(request: web.Request, job_id: str) -> Whole | None:
     """The same, where nobody wants to wait and nothing has to be read."""
     if request.rel_url.raw_query_string:
         return None
     job = gateway(request).jobs.known(job_id)
-    return None if job is None else _answer(request, job)
+    if job is None:
+        return None
+    shown = _shown(job)
+    if shown.headers["ETag"] in listed(request):
+        return shown.same
+    return Whole(HTTPStatus.OK, shown.head, shown.start + _now() + _END)
 
 
 def _answer(request: web.Request, job: Job) -> web.Response:
     shown = _shown(job)
     if shown.headers["ETag"] in listed(request):
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=shown.headers)
-    body = shown.start + _now() + b'"\n}\n'
+    body = shown.start + _now() + _END
     return web.Response(body=body, content_type=_JSON, headers=shown.headers)
 
 

@@ -10,16 +10,19 @@ from http import HTTPStatus
 from aiohttp import web
 
 from gateway.errors import BadRequest, NotFound
-from gateway.orthanc.system import reply
+from gateway.orthanc.answers import reply, whole
 from gateway.telemetry.families import CONTENT_TYPE, Held, exposition
 from gateway.telemetry.pulse import INTERVAL
 from gateway.web.context import body, gateway
 from gateway.web.monitor import JOBS, monitor
+from gateway.web.whole import Whole
 
 log = logging.getLogger(__name__)
 
 #: The word of a level is not longer (bytes).
 _LONGEST_WORD = 64
+
+_WELL = {"Status": "ok"}
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
@@ -55,12 +58,12 @@ async def _free_space(request: web.Request) -> int | None:
 
 async def live(request: web.Request) -> web.StreamResponse:
     """Whether the event loop turns: GET /health/live."""
-    return live_at_once(request)
+    return reply(_WELL)
 
 
-def live_at_once(request: web.Request) -> web.Response:
-    """The same, which nothing is waited for."""
-    return reply({"Status": "ok"})
+def live_at_once(request: web.Request) -> Whole:
+    """The same, as soon as it is asked for."""
+    return whole(_WELL)
 
 
 async def ready(request: web.Request) -> web.StreamResponse:
@@ -69,7 +72,7 @@ async def ready(request: web.Request) -> web.StreamResponse:
     if monitor(request).telemetry.stopping:
         complaints.append("the server stops")
     if not complaints:
-        return reply({"Status": "ok"})
+        return reply(_WELL)
     return reply(
         {"Status": "not ready", "Complaints": complaints},
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -4,10 +4,11 @@ from aiohttp import web
 
 from gateway.dicom.hierarchy import Level
 from gateway.errors import NotFound
-from gateway.orthanc.answers import reply
+from gateway.orthanc.answers import reply, whole
 from gateway.orthanc.resources import MAIN_TAGS, TYPES
 from gateway.orthanc.tags import orthanc_tag
 from gateway.web.context import gateway
+from gateway.web.whole import Whole
 
 __all__ = ["reply"]
 
@@ -32,43 +33,45 @@ _MAIN_TAGS = {TYPES[level]: _tags(level) for level in Level}
 
 async def system(request: web.Request) -> web.StreamResponse:
     """What this server is: GET /system."""
-    return system_at_once(request)
+    return reply(_system(request))
 
 
-def system_at_once(request: web.Request) -> web.Response:
-    """The same, which nothing is waited for."""
+def system_at_once(request: web.Request) -> Whole:
+    """The same, as soon as it is asked for."""
+    return whole(_system(request))
+
+
+def _system(request: web.Request) -> dict[str, object]:
     parts = gateway(request)
     settings = parts.settings
-    return reply(
-        {
-            "ApiVersion": API_VERSION,
-            "Capabilities": {"HasExtendedChanges": True, "HasExtendedFind": True},
-            "CheckRevisions": False,
-            "DatabaseBackendPlugin": None,
-            "DatabaseVersion": 1,
-            "DicomAet": "",
-            "DicomPort": 0,
-            "HasLabels": True,
-            "HttpPort": settings.http_port,
-            "IngestTranscoding": "",
-            "IsHttpServerSecure": not settings.remote_access_allowed
-            or settings.authentication_enabled,
-            "MainDicomTags": _MAIN_TAGS,
-            "MaximumPatientCount": settings.maximum_patient_count,
-            "MaximumStorageMode": settings.maximum_storage_mode,
-            "MaximumStorageSize": settings.maximum_storage_size,
-            "Name": settings.name,
-            "OverwriteInstances": settings.overwrite_instances != "Never",
-            "OverwriteInstancesMode": settings.overwrite_instances,
-            "PluginsEnabled": True,
-            "ReadOnly": settings.read_only,
-            "Software": "dicomweb-gateway",
-            "StorageAreaPlugin": None,
-            "StorageCompression": False,
-            "UserMetadata": {},
-            "Version": parts.version,
-        }
-    )
+    return {
+        "ApiVersion": API_VERSION,
+        "Capabilities": {"HasExtendedChanges": True, "HasExtendedFind": True},
+        "CheckRevisions": False,
+        "DatabaseBackendPlugin": None,
+        "DatabaseVersion": 1,
+        "DicomAet": "",
+        "DicomPort": 0,
+        "HasLabels": True,
+        "HttpPort": settings.http_port,
+        "IngestTranscoding": "",
+        "IsHttpServerSecure": not settings.remote_access_allowed
+        or settings.authentication_enabled,
+        "MainDicomTags": _MAIN_TAGS,
+        "MaximumPatientCount": settings.maximum_patient_count,
+        "MaximumStorageMode": settings.maximum_storage_mode,
+        "MaximumStorageSize": settings.maximum_storage_size,
+        "Name": settings.name,
+        "OverwriteInstances": settings.overwrite_instances != "Never",
+        "OverwriteInstancesMode": settings.overwrite_instances,
+        "PluginsEnabled": True,
+        "ReadOnly": settings.read_only,
+        "Software": "dicomweb-gateway",
+        "StorageAreaPlugin": None,
+        "StorageCompression": False,
+        "UserMetadata": {},
+        "Version": parts.version,
+    }
 
 
 async def plugins(request: web.Request) -> web.StreamResponse:

@@ -23,6 +23,8 @@ ARCHIVE = "archive"
 
 KINDS = ("jobs", "servers", ARCHIVE)
 
+_PLACES = {kind: place for place, kind in enumerate(KINDS)}
+
 _NAME = "gateway.stamp"
 _SIZE = mmap.PAGESIZE
 
@@ -73,11 +75,11 @@ class Stamp:
 
     def read(self, kind: str) -> int:
         """The version that a change of this kind was last given."""
-        return self._numbers[KINDS.index(kind)]
+        return self._numbers[_PLACES[kind]]
 
     def set(self, kind: str, version: int) -> None:
         """Tell all processes; only within the transaction that writes the version."""
-        self._numbers[KINDS.index(kind)] = version
+        self._numbers[_PLACES[kind]] = version
 
     def advance(self, session: Session, kind: str) -> int:
         """Count a change that this transaction makes; the version it has from now on."""

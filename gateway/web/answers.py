@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from gateway.web.whole import Whole
+
 #: Bytes of all answers that are kept, and of those being gathered.
 KEPT = 64 * 1024 * 1024
 
@@ -31,6 +33,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     forms: dict[str, bytes] = field(default_factory=dict)  # compressed, by coding
+    whole: Whole | None = None  # ready to be sent, once it was asked for so
 
 
 class Answers:

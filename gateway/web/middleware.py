@@ -9,10 +9,10 @@ thousands of times a second.
 import logging
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 
 from aiohttp import web
-from multidict import CIMultiDict
 
 from gateway.errors import (
     BadConfiguration,
@@ -39,7 +39,7 @@ from gateway.errors import (
 )
 from gateway.telemetry.exchange import CURRENT, Exchange
 from gateway.web.auth import CHALLENGE, Door
-from gateway.web.compression import compress, goes_as_it_is
+from gateway.web.compression import compress
 from gateway.web.context import gateway
 from gateway.web.cors import Cors
 from gateway.web.foreign_pages import refuse_foreign_page
@@ -86,16 +86,38 @@ STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
-    """Where the requests of an application come in, and their answers go out."""
+class Guards:
+    """What decides who comes in."""
 
-    app: web.Application
-    router: Router
     door: Door
     hosts: Hosts
     cors: Cors
-    observation: Observation
-    server: str  # name and version, as every answer tells them
+
+
+class Entrance:
+    """Where the requests of an application come in, and their answers go out."""
+
+    def __init__(
+        self,
+        app: web.Application,
+        router: Router,
+        guards: Guards,
+        observation: Observation,
+        server: str,
+        *,
+        compresses: bool = False,
+    ) -> None:
+        """`server` is its name and version, as every answer tells them."""
+        self.app = app
+        self.router = router
+        self.door, self.hosts, self.cors = guards.door, guards.hosts, guards.cors
+        self.observation = observation
+        self.server = server
+        # What depends on more of a request than its address takes its time.
+        self._may_hurry = not (self.cors.origins or compresses)
+        self._lets_in = lru_cache(256)(self._admits)
+        lines = f"X-Content-Type-Options: nosniff\r\nServer: {server}\r\n{HEADER}: "
+        self._lines = lines.encode()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The answer to a request, which is observed meanwhile."""
@@ -110,37 +132,42 @@ class Entrance:
         finally:
             observation.end(request, response, exchange)
 
-    def answer_at_once(self, request: web.Request) -> web.Response | None:
+    def answer_at_once(self, request: web.Request) -> bytes | None:
         """The answer to a GET without a body, if nothing has to be waited for.
 
         None leaves the request to `answer`, which does what is unusual and tells errors.
         """
         started = time.perf_counter()
-        if self.cors.origins or self.observation.is_particular or _is_unusual(request):
+        observation, headers, url = self.observation, request.headers, request.rel_url
+        if not self._may_hurry or observation.is_particular or _is_unusual(request):
             return None
-        found = self.router.find(request.rel_url.raw_path)
+        found = self.router.find(url.raw_path)
         route = None if found is None else found.routes.get("GET")
         if found is None or route is None or route.at_once is None:
             return None
-        if not self._lets_in(request):
+        if not self._lets_in(request.remote, headers.get("Host", "")):
             return None
-        response = route.at_once(request, **found.arguments)
-        if response is None or not goes_as_it_is(request, response):
+        if not self.door.admits(headers.get("Authorization")):
             return None
-        name = self.observation.name(request.headers.get(HEADER))
-        self._sign(response.headers, name)
-        self.observation.note(route.key, response, started)
-        return response
+        whole = route.at_once(request, **found.arguments)
+        if whole is None:
+            return None
+        name, body = observation.name(headers.get(HEADER)), whole.body
+        observation.note(route.key, whole.status, len(body), started)
+        date = _date(int(time.time()))
+        return b"".join((whole.head, self._lines, name.encode(), date, body))
+
+    def _admits(self, peer: str | None, host: str) -> bool:
+        """Whether who calls us by this name may come in; a route for all says more."""
+        return self.door.admits_peer(peer) and self.hosts.takes(host, peer)
 
     def sign(self, request: web.Request, response: web.StreamResponse) -> None:
         """Put on an answer what every one carries."""
-        self._sign(response.headers, CURRENT.get().id)
-        self.cors.sign(request, response)
-
-    def _sign(self, headers: CIMultiDict[str], request_id: str) -> None:
+        headers = response.headers
         headers["X-Content-Type-Options"] = "nosniff"
-        headers[HEADER] = request_id
+        headers[HEADER] = CURRENT.get().id
         headers["Server"] = self.server
+        self.cors.sign(request, response)
 
     async def _protected(
         self, request: web.Request, exchange: Exchange
@@ -158,15 +185,6 @@ class Entrance:
             # The rest of the body is not read: the connection cannot be used again.
             response.force_close()
         return response
-
-    def _lets_in(self, request: web.Request) -> bool:
-        """Whether the other end may come in; an address for everybody says more."""
-        headers, remote = request.headers, request.remote
-        return (
-            self.door.admits_peer(remote)
-            and self.hosts.takes(headers.get("Host", ""), remote)
-            and self.door.admits(headers.get("Authorization"))
-        )
 
     def _refusal(
         self, request: web.Request, found: Found | None
@@ -207,6 +225,13 @@ class Entrance:
         if method == "OPTIONS":
             return web.Response(status=HTTPStatus.NO_CONTENT, headers=allow)
         return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
+
+
+@lru_cache(1)
+def _date(second: int) -> bytes:
+    """The last header of an answer, at a second since 1970 (RFC 9110 6.6.1)."""
+    form = "\r\nDate: %a, %d %b %Y %H:%M:%S GMT\r\n\r\n"
+    return time.strftime(form, time.gmtime(second)).encode()
 
 
 def _is_unusual(request: web.Request) -> bool:

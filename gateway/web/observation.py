@@ -90,12 +90,10 @@ class Observation:
             _tell(request.method, route, status, sent, seconds)
 
     def note(
-        self, route: tuple[str, str], response: web.Response, started: float
+        self, route: tuple[str, str], status: int, sent: int, started: float
     ) -> None:
         """Count a request that was answered at once; `started` is of the same clock."""
-        body = response.body
-        sent = len(body) if isinstance(body, bytes) else 0
-        self._note((route, response.status, time.perf_counter() - started, 0, sent))
+        self._note((route, status, time.perf_counter() - started, 0, sent))
 
     def _retrieved(self, instances: int, sent: int, seconds: float) -> None:
         self._counters.retrieval(sent, seconds)

@@ -6,6 +6,7 @@ is accepted, and where the server seems to stand. Who may come in has been let i
 
 from collections.abc import Hashable
 from functools import partial
+from http import HTTPStatus
 
 from aiohttp import web
 
@@ -17,9 +18,10 @@ from gateway.web.conditional import etag, listed, not_modified
 from gateway.web.context import gateway, public_root
 from gateway.web.cors import add_vary
 from gateway.web.replies import PLAIN, WHOLE, streaming
+from gateway.web.whole import Whole
 
 #: Bytes of a long answer that are handed to a connection at a time.
-_STEP = 256 * 1024
+_STEP = 1024 * 1024
 
 
 def key_of(request: web.Request) -> Hashable:
@@ -37,13 +39,17 @@ async def given_again(request: web.Request) -> web.StreamResponse | None:
     return await give(request, held)
 
 
-def given_at_once(request: web.Request, **address: str) -> web.Response | None:
-    """The same, if nothing has to be waited for on the way."""
+def given_at_once(request: web.Request, **address: str) -> Whole | None:
+    """The same, of an answer that is short."""
     answers = gateway(request).answers
     held = answers.get(key_of(request))
-    if held is None or not answers.is_true(held):
+    if held is None or len(held.body) > WHOLE or not answers.is_true(held):
         return None
-    return _at_once(request, held)
+    if held.tag in listed(request):
+        return Whole.of(HTTPStatus.NOT_MODIFIED, PLAIN | {"ETag": held.tag})
+    if held.whole is None:
+        held.whole = Whole.of(HTTPStatus.OK, held.headers, held.body)
+    return held.whole
 
 
 class Preparation:
@@ -93,48 +99,26 @@ class Preparation:
 
 async def give(request: web.Request, held: Answer) -> web.StreamResponse:
     """Answer with what is held, or that the client holds it too."""
-    coding = _coding(request, held)
-    if coding is not None:
-        await _form(request, held, coding)
-    short = _at_once(request, held)
-    if short is not None:
-        return short
-    body = held.body if coding is None else await _form(request, held, coding)
-    response = web.StreamResponse(headers=held.headers)
-    response.content_length = len(body)
-    _mark(request, response, coding)
-    await _stream(request, response, body)
-    return response
-
-
-def _at_once(request: web.Request, held: Answer) -> web.Response | None:
-    """What is held, as one whole, if it is short and its form is there."""
     unchanged = not_modified(request, held.tag, dict(PLAIN))
     if unchanged is not None:
         return unchanged
-    coding = _coding(request, held)
-    body = held.body if coding is None else held.forms.get(coding)
-    if body is None or len(body) > WHOLE:
-        return None
-    response = web.Response(body=body, headers=held.headers)
-    _mark(request, response, coding)
-    return response
-
-
-def _coding(request: web.Request, held: Answer) -> str | None:
-    if len(held.body) < WORTH_IT:
-        return None
-    return coding_of(request, held.headers.get("Content-Type", ""))
-
-
-def _mark(
-    request: web.Request, response: web.StreamResponse, coding: str | None
-) -> None:
-    """Say how the body is compressed, and that this was a choice."""
+    body, coding = held.body, None
+    if len(body) >= WORTH_IT:
+        coding = coding_of(request, held.headers.get("Content-Type", ""))
+    if coding is not None:
+        body = await _form(request, held, coding)
+    if len(body) <= WHOLE:
+        response: web.StreamResponse = web.Response(body=body, headers=held.headers)
+    else:
+        response = web.StreamResponse(headers=held.headers)
+        response.content_length = len(body)
     if coding is not None:
         response.headers["Content-Encoding"] = coding
     if gateway(request).settings.http_compression_enabled:
         add_vary(response, "Accept-Encoding")
+    if len(body) > WHOLE:
+        await _stream(request, response, body)
+    return response
 
 
 async def _form(request: web.Request, held: Answer, coding: str) -> bytes:

@@ -10,10 +10,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from gateway.web.whole import Whole
+
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 
 #: The same answer, or None where it takes a handler to make it: nothing is waited for.
-AtOnce = Callable[..., web.Response | None]
+AtOnce = Callable[..., Whole | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Route:
         return self.method, self.pattern
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # there is one for each request, and frozen ones take long
 class Found:
     """The handlers of a path and the texts at its places."""
 

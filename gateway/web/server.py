@@ -6,10 +6,7 @@ what the answer does. Everything else, and everything unusual, goes aiohttp's wa
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Any, cast
 
 from aiohttp import web
@@ -25,20 +22,15 @@ _LONGEST_ADDRESS = 128 * 1024
 #: Of every connection. Compressed bodies are inflated with bounds: `gateway.web.inflating`.
 _OPTIONS: dict[str, Any] = {"max_line_size": _LONGEST_ADDRESS, "auto_decompress": False}
 
-_EMPTY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
-
 
 class Request(web.Request):
     """A request that knows its application by itself."""
 
-    ATTRS = web.Request.ATTRS | {"entrance"}
+    ATTRS = web.Request.ATTRS | {"app", "entrance"}
 
+    # In the place of a property that looks for it by way of a route.
+    app: web.Application = cast("web.Application", None)
     entrance: Entrance
-
-    @property
-    def app(self) -> web.Application:
-        """The application it came to."""
-        return self.entrance.app
 
     def __contains__(self, key: object) -> bool:
         return key in self._state  # the inherited way is by an exception
@@ -81,11 +73,11 @@ class Connection(web.RequestHandler):
         writer = cast("AbstractStreamWriter", None)
         task = cast("asyncio.Task[None]", self._task_handler)
         request = cast("Request", self._requests(message, payload, self, writer, task))
-        response = self._answer_at_once(request)
-        if response is None:
+        answer = self._answer_at_once(request)
+        if answer is None:
             self.asked = request
             return False
-        transport.write(_as_bytes(response))
+        transport.write(answer)
         self._request_count += 1
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True
@@ -119,6 +111,7 @@ class Server(web.Server):
 
     def __init__(self, entrance: Entrance, **options: Any) -> None:
         self.entrance = entrance
+        self._app = entrance.app
         answer = cast("Callable[..., Awaitable[web.StreamResponse]]", entrance.answer)
         super().__init__(answer, request_factory=self._request, **options)
 
@@ -140,7 +133,7 @@ class Server(web.Server):
             request = Request(
                 message, payload, protocol, writer, task, self._loop, client_max_size=0
             )
-            request.entrance = self.entrance
+            request.app, request.entrance = self._app, self.entrance
         request._payload_writer = writer
         return request
 
@@ -168,24 +161,3 @@ def _is_plain(message: RawRequestMessage) -> bool:
         and message.version == HttpVersion11
         and not message.should_close
     )
-
-
-def _as_bytes(response: web.Response) -> bytes:
-    """An answer to a GET as it goes out: what aiohttp makes when it prepares one."""
-    headers, body = response.headers, response.body
-    sent = body if isinstance(body, bytes) else b""
-    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if response.status not in _EMPTY:
-        lines.append(f"Content-Length: {len(sent)}")
-    lines.append(_date(int(time.time())))
-    head = "\r\n".join(lines)
-    if head.count("\r") >= len(lines) or head.count("\n") >= len(lines):
-        raise ValueError("a header would end before its time")  # RFC 9110 5.5
-    return head.encode() + b"\r\n\r\n" + sent
-
-
-@lru_cache(1)
-def _date(second: int) -> str:
-    """The Date header at a second since 1970 (RFC 9110 6.6.1)."""
-    return time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.web.context import GATEWAY
 from gateway.web.middleware import Entrance
-from gateway.web.server import _as_bytes
+from gateway.web.whole import Whole
 from tests.clients import ROOT, store
 from tests.connection import connected
 from tests.factories import dicom_file
@@ -230,4 +230,4 @@ async def test_a_connection_that_is_used_stays(start: Any) -> None:
 def test_no_header_ends_before_its_time() -> None:
     for value in ("a\r\nSet-Cookie: b", "a\nb", "a\rb"):
         with pytest.raises(ValueError, match="header"):
-            _as_bytes(web.Response(headers={"Warning": value}))
+            Whole.of(200, {"Warning": value})

@@ -7,6 +7,7 @@ import pytest
 
 from gateway.errors import BadRequest
 from gateway.wire.media import (
+    Choice,
     MediaType,
     Offer,
     accept_of,
@@ -320,6 +321,23 @@ def test_a_coding_that_is_none_is_refused():
     for text in ("gzip;q=much", "g zip", ";q=1"):
         with pytest.raises(BadRequest, match="Accept-Encoding"):
             accepts_encoding(text, "gzip")
+
+
+def test_a_choice_is_the_same_the_second_time():
+    offers = (Offer("application/json"), Offer("multipart/related", "text/xml"))
+    choice = Choice(*offers)
+    for query, header in (
+        ([], []),
+        ([], ["multipart/related"]),
+        (["application/json"], ["multipart/related"]),
+        ([], ["text/html"]),
+        ([], ["text/html", "application/*"]),
+    ):
+        expected = choose(accept_of(query, header), offers)
+        assert [choice.of(query, header) for _ in range(3)] == [expected] * 3
+    for _ in range(2):
+        with pytest.raises(BadRequest):
+            choice.of([], ["no type"])
 
 
 @pytest.mark.parametrize("piece", ['"\\', '\\"', '"', "a/b;", ",", ';x="', "a" * 99])
