@@ -3,6 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 from aiohttp import web
 
@@ -20,22 +21,13 @@ from gateway.web.context import GATEWAY
 from gateway.web.cors import Cors
 from gateway.web.grace import Requests
 from gateway.web.hosts import Hosts
-from gateway.web.middleware import (
-    CORS,
-    DOOR,
-    HOSTS,
-    ROUTER,
-    Signature,
-    expect,
-    protect,
-    unused,
-)
+from gateway.web.middleware import ROUTER, Entrance
 from gateway.web.monitor import JOBS, MONITOR, REQUESTS, Monitor, busy, job_counts
 from gateway.web.observation import Observation
 from gateway.web.router import Router
+from gateway.web.server import Runner
 
-#: Searches name their UIDs in the address, some hundreds of them (bytes).
-_LONGEST_ADDRESS = 128 * 1024
+_ENTRANCE = web.AppKey("entrance", Entrance)
 
 
 def make_router(settings: Settings) -> Router:
@@ -84,6 +76,7 @@ def _hosts(settings: Settings) -> Hosts:
 def build(settings: Settings, monitor: Monitor | None = None) -> web.Application:
     """The application: its parts open when it starts and close when it ends.
 
+    `make_runner` runs it: aiohttp's own runner would find no address in it.
     Without a monitor that others share it has one of its own.
     """
     monitor = monitor or make_monitor(settings, make_telemetry(settings))
@@ -95,26 +88,11 @@ def build(settings: Settings, monitor: Monitor | None = None) -> web.Application
         monitor.volume,
         times_retrievals=web_settings.enable_performance_logs,
     )
-    app = web.Application(
-        middlewares=[observation.around, protect],
-        client_max_size=0,
-        # Compressed bodies are inflated here, with bounds: `gateway.web.inflating`.
-        handler_args={"max_line_size": _LONGEST_ADDRESS, "auto_decompress": False},
-    )
+    app = web.Application()
     app[ROUTER] = make_router(settings)
     app[MONITOR] = monitor
     app[REQUESTS] = requests
-    app[DOOR] = Door(
-        settings.remote_access_allowed,
-        settings.registered_users if settings.authentication_enabled else None,
-    )
-    app[HOSTS] = _hosts(settings)
-    app[CORS] = Cors(
-        settings.cors_origins,
-        settings.cors_methods,
-        settings.cors_headers,
-        settings.cors_credentials,
-    )
+    app[_ENTRANCE] = _entrance(settings, app, observation)
 
     async def opened(app: web.Application) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -132,7 +110,32 @@ def build(settings: Settings, monitor: Monitor | None = None) -> web.Application
             yield
 
     app.cleanup_ctx.append(opened)
-    signature = Signature(f"dicomweb-gateway/{VERSION}", app[CORS])
-    app.on_response_prepare.append(signature.put)
-    app.router.add_route("*", "/{path:.*}", unused, expect_handler=expect)
     return app
+
+
+def _entrance(
+    settings: Settings, app: web.Application, observation: Observation
+) -> Entrance:
+    """What every request goes through."""
+    return Entrance(
+        app,
+        app[ROUTER],
+        Door(
+            settings.remote_access_allowed,
+            settings.registered_users if settings.authentication_enabled else None,
+        ),
+        _hosts(settings),
+        Cors(
+            settings.cors_origins,
+            settings.cors_methods,
+            settings.cors_headers,
+            settings.cors_credentials,
+        ),
+        observation,
+        f"dicomweb-gateway/{VERSION}",
+    )
+
+
+def make_runner(app: web.Application, **options: Any) -> Runner:
+    """What runs an application that was built; the options are aiohttp's."""
+    return Runner(app, app[_ENTRANCE], **options)

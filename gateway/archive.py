@@ -22,6 +22,7 @@ from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import BadConfiguration, NotFound, StorageFull
 from gateway.intake import Intake, Receiver
 from gateway.outcomes import NO_LIMITS, Limits, Overwrite
+from gateway.places import Place
 from gateway.storage.blobs import DiskBlobs, new_name
 from gateway.storage.database import Session, SqliteDatabase
 from gateway.storage.holdings import Holdings
@@ -35,7 +36,7 @@ from gateway.storage.search import Found, Remaining
 from gateway.storage.sending import Sending
 from gateway.storage.spool import Spool
 from gateway.storage.stamp import ARCHIVE, Stamp
-from gateway.storage.threads import done
+from gateway.storage.threads import done, in_thread
 
 __all__ = [
     "Archive",
@@ -96,7 +97,7 @@ class Archive(Contents):
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            stack.callback(self._blobs.close_lane)
+            stack.push_async_callback(in_thread, self._blobs.close_lane)
             try:
                 await asyncio.to_thread(self._open_folders)
                 await stack.enter_async_context(self.stamp)
@@ -133,7 +134,8 @@ class Archive(Contents):
         """Finish what a crash interrupted, and say so."""
         swept = await self._database.read(
             lambda session: self._blobs.sweep(
-                lambda name: self._index.has_blob(session, name)
+                lambda name: self._index.has_blob(session, name),
+                lambda pack: self._index.packed(session, pack),
             )
         )
         if swept.completed or swept.removed:
@@ -159,8 +161,8 @@ class Archive(Contents):
         """Raise StorageFull if that many more bytes would be too much."""
         await self._intake.room.check(size)
 
-    async def path(self, instance: Instance) -> Path:
-        """Where an instance's file is, for another process to read; raises NotFound."""
+    async def place(self, instance: Instance) -> Place:
+        """Where an instance is, for another process to read; raises NotFound."""
         return await asyncio.to_thread(self._blobs.locate, instance.blob)
 
     async def present(self, instances: list[Instance]) -> list[Instance]:
@@ -213,7 +215,7 @@ class Archive(Contents):
     @staticmethod
     def file_range(
         instance: Instance, start: int = 0, stop: int | None = None
-    ) -> Piece:
+    ) -> FileRange:
         """The bytes of an instance's file, or some of them, as a piece to read."""
         return FileRange(instance.blob, start, instance.size if stop is None else stop)
 
@@ -262,7 +264,5 @@ class Archive(Contents):
     async def _remove_garbage(self, names: list[str]) -> None:
         if not names:
             return
-        await asyncio.to_thread(self._blobs.remove, names)
-        await self._database.write(
-            lambda session: self._index.discarded(session, names)
-        )
+        gone = await asyncio.to_thread(self._intake.replaced.remove_now, names)
+        await self._database.write(lambda session: self._index.discarded(session, gone))

@@ -7,7 +7,6 @@ users wrote beside them. Files are read and removed by the archive.
 import asyncio
 import hashlib
 import logging
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -266,12 +265,11 @@ class Catalogue:
 
         def work() -> str:
             digest = hashlib.md5(usedforsecurity=False)
-            descriptor = self._blobs.open(instance.blob)
-            try:
-                while chunk := os.read(descriptor, _STEP):
+            position = 0
+            with self._blobs.open(instance.blob) as opened:
+                while chunk := opened.read(position, _STEP):
                     digest.update(chunk)
-            finally:
-                os.close(descriptor)
+                    position += len(chunk)
             return digest.hexdigest()
 
         return await asyncio.to_thread(work)

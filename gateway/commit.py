@@ -14,6 +14,7 @@ from gateway.storage.blobs import DiskBlobs, Incoming
 from gateway.storage.database import Session
 from gateway.storage.entries import Entry
 from gateway.storage.index import Added, Index, Instance, Occupied
+from gateway.storage.packs import PACKED_LIMIT
 from gateway.storage.reading import same_bytes
 from gateway.storage.replaced import Replaced
 
@@ -27,12 +28,18 @@ class Ready:
     """An instance whose header is read."""
 
     entry: Entry
-    buffers: Buffers  # all its bytes; empty once they are in the file
-    incoming: Incoming | None  # its file, once there is one
+    buffers: Buffers  # all its bytes; empty if they are in the file
+    incoming: Incoming | None  # its file, if it has one of its own
     mends: bool = False  # takes the place of one whose file is gone
+    packed: str = ""  # its name in a pack, once it is there
+
+    @property
+    def blob(self) -> str:
+        """The name it is kept under."""
+        return self.incoming.name if self.incoming else self.packed
 
     def discard(self) -> None:
-        """Leave no file behind."""
+        """Leave no file of its own behind."""
         if self.incoming is not None:
             self.incoming.discard()
 
@@ -61,7 +68,7 @@ class Commit:
         self._index = index
         self._overwrite = overwrite
         self._group = group
-        self._new: list[tuple[int, Ready, Incoming]] = []
+        self._new: list[tuple[int, Ready]] = []
 
     def compare(self, session: Session) -> int:
         """Tell apart what is held already; the size of all the rest."""
@@ -88,67 +95,104 @@ class Commit:
         }
 
     def write(self) -> None:
-        """Write and flush the files of those that are not held yet."""
+        """Write and flush those that are not held yet."""
+        packed: list[Ready] = []
         for place, ready in enumerate(self._group):
             if self.outcomes[place] is not None:
                 continue
             try:
-                self._new.append((place, ready, self._written(ready)))
+                if self._is_for_a_pack(ready):
+                    packed.append(ready)
+                elif ready.incoming is None:
+                    self._fill(ready)
+                self._new.append((place, ready))
             except Exception as error:
                 self.outcomes[place] = _failed(ready, error)
                 ready.discard()
-        for _, _, incoming in self._new:
+        if packed:
+            names = self._blobs.pack([ready.buffers for ready in packed])
+            for ready, name in zip(packed, names, strict=True):
+                ready.packed = name
+        self._flush()
+
+    def _is_for_a_pack(self, ready: Ready) -> bool:
+        small = ready.entry.size <= PACKED_LIMIT
+        return ready.incoming is None and small and self._blobs.packs
+
+    def _fill(self, ready: Ready) -> None:
+        """Write the bytes into a file of their own."""
+        ready.incoming = self._blobs.incoming()
+        ready.incoming.append(ready.buffers)
+        ready.buffers = []
+
+    def _flush(self) -> None:
+        if any(ready.packed for _, ready in self._new):
+            self._blobs.flush_pack()
+        files = [ready.incoming for _, ready in self._new if ready.incoming]
+        for incoming in files:
             incoming.flush()
-        if self._new:
+        if files:
             self._blobs.settle()
 
-    def _written(self, ready: Ready) -> Incoming:
-        if ready.incoming is None:
-            ready.incoming = self._blobs.incoming()
-            ready.incoming.append(ready.buffers)
-            ready.buffers = []
-        return ready.incoming
+    def take_back(self) -> None:
+        """Remove from the pack what got no row after all."""
+        names = [ready.packed for _, ready in self._new if ready.packed]
+        for _, ready in self._new:
+            ready.packed = ""
+        self._take_out(names)
 
     def add(self, session: Session) -> list[Added | Occupied]:
         """Add their rows."""
         self._index.discarded(session, self.gone)
-        entries = [
-            (r.entry, i.name, self._overwrite or r.mends) for _, r, i in self._new
-        ]
+        entries = [(r.entry, r.blob, self._overwrite or r.mends) for _, r in self._new]
         return self._index.add(session, entries)
 
     def finish(self, added: list[Added | Occupied]) -> list[Outcome]:
         """Put files in place. Their rows are there: nothing here raises or undoes that."""
         self.gone = []
         replaced = [a.replaced for a in added if isinstance(a, Added) and a.replaced]
-        for (place, ready, incoming), outcome in zip(self._new, added, strict=True):
-            self.outcomes[place] = self._placed(ready, incoming, outcome)
+        for (place, ready), outcome in zip(self._new, added, strict=True):
+            if isinstance(outcome, Added):
+                self.outcomes[place] = self._placed(ready)
+            else:
+                self.outcomes[place] = self._too_late(ready, outcome.instance)
         try:
             self._replaced.add(replaced)
         except OSError:
             log.exception("a replaced file could not be removed; the next start tries")
         return [outcome for outcome in self.outcomes if outcome is not None]
 
-    def _placed(
-        self, ready: Ready, incoming: Incoming, outcome: Added | Occupied
-    ) -> Outcome:
-        if isinstance(outcome, Added):
+    def _placed(self, ready: Ready) -> Outcome:
+        if ready.incoming is not None:
             try:
-                self._blobs.publish(incoming.name)
+                self._blobs.publish(ready.incoming.name)
             except OSError:
                 # It is read from where it lies, and moved when the server starts next.
                 log.exception("a stored file could not be moved")
-            return stored(ready.entry, already_there=False)
-        # Another process, or another part of this group, took the address meanwhile.
+        return stored(ready.entry, already_there=False)
+
+    def _too_late(self, ready: Ready, held: Instance) -> Outcome:
+        """Another process, or another part of this group, took the address meanwhile."""
         try:
-            same = _same(self._blobs, ready, outcome.instance)
-            if same:
+            if _same(self._blobs, ready, held):
                 return stored(ready.entry, already_there=True)
             return _failed(ready, Duplicate())
         except Exception as error:
             return _failed(ready, error)
         finally:
-            incoming.discard()
+            self._withdraw(ready)
+
+    def _withdraw(self, ready: Ready) -> None:
+        """Leave nothing of what was written."""
+        ready.discard()
+        if ready.packed:
+            self._take_out([ready.packed])
+
+    def _take_out(self, names: list[str]) -> None:
+        try:
+            self._blobs.remove(names)
+        except OSError:
+            log.exception("a part of a pack stays in vain until the next start")
 
 
 def held_already(

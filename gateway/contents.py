@@ -5,12 +5,12 @@ they are.
 """
 
 import asyncio
-import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
 
 import orjson
 
@@ -18,17 +18,20 @@ from gateway.dicom.hierarchy import Level, Uids
 from gateway.dicom.query import Query
 from gateway.errors import NotFound
 from gateway.storage.blobs import DiskBlobs
-from gateway.storage.database import Session, SqliteDatabase
+from gateway.storage.database import STREAM_ROWS, Session, SqliteDatabase
 from gateway.storage.entries import inflate
 from gateway.storage.index import Described, Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
-from gateway.storage.search import Found, Remaining, find, remaining
+from gateway.storage.search import Found, Remaining, Search
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
 
 T = TypeVar("T")
 
 #: Finds something in the header of an instance; gets what `Contents.described` tells.
 Examine = Callable[[Instance, bytes, dict[str, Any]], T]
+
+#: Headers that are handed over at a time: a client reads some while others are inflated.
+_HEADERS = 32
 
 #: Instances whose rows are remembered by their addresses.
 _LOCATED = 8192
@@ -43,11 +46,43 @@ class State:
 
 
 class Look(Generic[T]):
-    """What is found, and of what state it is; nothing is found if that is not wanted."""
+    """What is found, and of what state it is; nothing is found if that is not wanted.
+
+    Opened by `async with`.
+    """
 
     state: State
     groups: AsyncIterator[list[T]]
     remaining: Remaining | None = None  # known once a page is there
+
+    def __init__(self, check: Callable[[State], None] = lambda state: None) -> None:
+        self._check = check  # may raise
+        self._stream: AsyncGenerator[list[T | State], None]
+
+    def at(self, stream: AsyncGenerator[list[T | State], None]) -> Self:
+        """The same; its state comes first, and then what is found."""
+        self._stream = stream
+        return self
+
+    async def __aenter__(self) -> Self:
+        try:
+            first = await anext(self._stream)
+            self.state = cast("State", first[0])
+            self._check(self.state)
+        except BaseException:
+            await self._stream.aclose()
+            raise
+        more = cast("AsyncGenerator[list[T], None]", self._stream)
+        self.groups = _led_by(cast("list[T]", first[1:]), more)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stream.aclose()
 
 
 async def _led_by(
@@ -81,14 +116,13 @@ class Contents:
 
     # -- finding ---------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def find(
+    def find(
         self,
         query: Query,
         present: Callable[[Found], T],
         wanted: Callable[[State], bool],
         page: int | None = None,
-    ) -> AsyncIterator[Look[T]]:
+    ) -> Look[T]:
         """The matches of a query, each as `present` makes it.
 
         After so many of them as a `page` holds, those that the limit cuts off are counted.
@@ -96,24 +130,23 @@ class Contents:
         look: Look[T] = Look()
 
         def rows(session: Session) -> Iterator[T]:
-            for place, found in enumerate(find(session, query), 1):
+            search = Search(session, query)
+            for place, found in enumerate(search.matches(), 1):
                 if place == page:
-                    look.remaining = remaining(session, query)
+                    look.remaining = search.remaining()
                 yield present(found)
 
-        async with self._look(look, None, (), wanted, rows):
-            yield look
+        return look.at(self._look(None, (), wanted, rows))
 
-    @asynccontextmanager
-    async def _look(
+    def _look(
         self,
-        look: Look[T],
         level: Level | None,
         uids: Sequence[str],
         wanted: Callable[[State], bool],
         rows: Callable[[Session], Iterator[T]],
-    ) -> AsyncIterator[None]:
-        """Fill in what is found, all of it as it was at one moment."""
+        size: int = STREAM_ROWS,
+    ) -> AsyncGenerator[list[T | State], None]:
+        """The state, and then what is found, all of it as it was at one moment."""
 
         def work(session: Session) -> Iterator[T | State]:
             session.stay()
@@ -124,11 +157,7 @@ class Contents:
                 yield from rows(session)
             session.move_on()
 
-        async with aclosing(self._database.stream(work)) as groups:
-            first = await anext(groups)
-            look.state = cast("State", first[0])
-            look.groups = cast("AsyncIterator[list[T]]", _led_by(first[1:], groups))
-            yield
+        return self._database.stream(work, size)
 
     async def instances(
         self, level: Level, *uids: str
@@ -225,15 +254,14 @@ class Contents:
         """One instance by Orthanc's identifier; raises NotFound."""
         return await self._looked_for(orthanc_id)
 
-    @asynccontextmanager
-    async def look_at_headers(
+    def look_at_headers(
         self,
         level: Level,
         *uids: str,
         present: Callable[[str, str, str, bytes], T],
         wanted: Callable[[State], bool],
         manner: Manner = AS_KEPT,
-    ) -> AsyncIterator[Look[T]]:
+    ) -> Look[T]:
         """Header JSON of what is under an address, as `present` makes it in a thread.
 
         Raises NotFound if there is none.
@@ -243,11 +271,12 @@ class Contents:
             for text in texts(session, self._blobs, level, uids, manner):
                 yield present(*text)
 
-        look: Look[T] = Look()
-        async with self._look(look, level, uids, wanted, rows):
-            if not look.state.told[0]:
+        def check(state: State) -> None:
+            if not state.told[0]:
                 raise nothing_at(level, uids)
-            yield look
+
+        look: Look[T] = Look(check)
+        return look.at(self._look(level, uids, wanted, rows, _HEADERS))
 
     async def headers(
         self,
@@ -307,11 +336,8 @@ class Contents:
         self, instance: Instance, examine: Callable[[Callable[[int, int], bytes]], T]
     ) -> T:
         """The same for somebody who is in a thread: it blocks."""
-        descriptor = self._blobs.open(instance.blob)
-        try:
-            return examine(lambda offset, size: os.pread(descriptor, size, offset))
-        finally:
-            os.close(descriptor)
+        with self._blobs.open(instance.blob) as opened:
+            return examine(opened.read)
 
     async def transfer_syntaxes(self, level: Level, *uids: str) -> frozenset[str]:
         """The transfer syntaxes in which the instances under an address are held."""

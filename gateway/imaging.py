@@ -181,8 +181,8 @@ class Imaging:
         job: Job,
         arguments: tuple[Any, ...],
     ) -> bytes:
-        path = str(await self._archive.path(instance))
-        placed = replace(job, source=replace(job.source, path=path))
+        place = await self._archive.place(instance)
+        placed = replace(job, source=replace(job.source, place=place))
         return await self._pool.run(work, placed, *arguments)
 
     async def _kept(
@@ -249,7 +249,7 @@ class Imaging:
         """An instance as a worker needs to know it."""
         pixels = await self.pixels(instance)
         return Source(
-            str(await self._archive.path(instance)),
+            await self._archive.place(instance),
             instance.transfer_syntax,
             pixels.layout,
             pixels.lossy_ratio,

@@ -21,6 +21,8 @@ from gateway.config.settings import load
 from gateway.errors import BadRequest, GatewayError
 from gateway.outcomes import Outcome, Stored
 from gateway.parts import PRIVATE, make_archive, use_temporary_directory
+from gateway.places import Opened, Place
+from gateway.storage.packs import SUFFIX, blobs_in
 from gateway.zips import store_zip
 
 _STEP = 1024 * 1024
@@ -160,10 +162,30 @@ async def _import_file(archive: Archive, path: Path, report: Report) -> None:
                 number += 1
                 report.count(f"{path}, file {number}", outcome)
             return
-        async with archive.receive() as receiver:
-            while chunk := await asyncio.to_thread(file.read, _STEP):
-                await receiver.write(chunk)
-            report.count(str(path), await receiver.keep())
+        if path.suffix == SUFFIX and not os.fstat(file.fileno()).st_size:
+            return  # the mark of a pack, or a pack that nothing is in
+        if path.suffix == SUFFIX and (places := await asyncio.to_thread(_packed, path)):
+            for place in places:
+                with await asyncio.to_thread(place.open) as opened:
+                    outcome = await _import_bytes(archive, opened)
+                report.count(f"{path}, byte {place.start}", outcome)
+            return
+        with Opened(os.dup(file.fileno())) as opened:
+            report.count(str(path), await _import_bytes(archive, opened))
+
+
+async def _import_bytes(archive: Archive, opened: Opened) -> Outcome:
+    position = 0
+    async with archive.receive() as receiver:
+        while chunk := await asyncio.to_thread(opened.read, position, _STEP):
+            await receiver.write(chunk)
+            position += len(chunk)
+        return await receiver.keep()
+
+
+def _packed(path: Path) -> list[Place]:
+    """The instances in a pack of an archive; none if it is something else."""
+    return list(blobs_in(path))
 
 
 def _is_special(path: Path) -> bool:

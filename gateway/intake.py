@@ -16,12 +16,7 @@ from typing import Self
 
 from gateway.commit import Buffers, Commit, Ready, held_already
 from gateway.dicom.charsets import LATIN1, Encodings
-from gateway.dicom.header import (
-    Header,
-    may_be_deflated,
-    read_header,
-    read_header_of,
-)
+from gateway.dicom.header import Header, HeaderReader, may_be_deflated
 from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import GatewayError
 from gateway.outcomes import (
@@ -78,6 +73,23 @@ class _Arrived:
             self.incoming.size if self.incoming else 0
         )
 
+    def front(self) -> bytes:
+        """The first bytes in memory, so many as are read at once, or more."""
+        first = self.buffers[0] if self.buffers else b""
+        if isinstance(first, bytes):
+            return first
+        if len(first) >= QUICK:
+            return bytes(first[:QUICK])
+        return self.whole() if self.size() <= QUICK else self._joined()
+
+    def _joined(self) -> bytes:
+        front = bytearray()
+        for buffer in self.buffers:
+            front += buffer[: QUICK - len(front)]
+            if len(front) == QUICK:
+                break
+        return bytes(front)
+
     def whole(self) -> bytes:
         """The bytes in memory, in one piece from now on."""
         if len(self.buffers) == 1 and isinstance(self.buffers[0], bytes):
@@ -103,20 +115,22 @@ class Intake:
     ) -> None:
         self.blobs = blobs
         self.memory = 0  # bytes held by all receivers
+        self._keeping = 0  # instances that are all here and not stored yet
+        self._eased = asyncio.Event()  # one of them is stored
         self.watch: Callable[[Outcome], object] = lambda outcome: None
         self._database = database
         self._index = index
         self._overwrite = overwrite is not Overwrite.NEVER
-        self._reading = encodings, inline_binary
-        self._replaced = Replaced(blobs)
-        self.room = Room(database, blobs, index, limits, self._replaced)
+        self._headers = HeaderReader(encodings, inline_binary)
+        self.replaced = Replaced(blobs)
+        self.room = Room(database, blobs, index, limits, self.replaced)
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
         self._committing = Grouping(self._commit, COMMIT_LIMIT)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._stack.push_async_callback(
-            in_thread, lambda: self._replaced.remove(all_of_them=True)
+            in_thread, lambda: self.replaced.remove(all_of_them=True)
         )
         await self._stack.enter_async_context(self._committing)
         leaving = asyncio.create_task(self._let_leave())
@@ -136,7 +150,7 @@ class Intake:
         while True:
             await asyncio.sleep(_LOOKS)
             try:
-                await in_thread(self._replaced.remove)
+                await in_thread(self.replaced.remove)
             except OSError:
                 log.exception(
                     "a replaced file could not be removed; the next start tries"
@@ -153,13 +167,28 @@ class Intake:
 
     async def keep(self, arrived: _Arrived) -> Outcome:
         """Store an instance whose bytes are all here."""
-        outcome = await self._keep(arrived)
+        self._keeping += 1
+        try:
+            outcome = await self._keep(arrived)
+        finally:
+            self._keeping -= 1
+            self._eased.set()
         self.watch(outcome)
         return outcome
 
+    async def ease(self) -> None:
+        """Wait while memory is short and what is being stored is about to free some.
+
+        That needs nobody's bytes to come, so it ends; whoever waits meanwhile holds back
+        his connection.
+        """
+        while self.memory > SPOOL_MEMORY and self._keeping:
+            self._eased.clear()
+            await self._eased.wait()
+
     async def _keep(self, arrived: _Arrived) -> Outcome:
         try:
-            if arrived.incoming is None and _is_quick(arrived.whole()):
+            if arrived.incoming is None and _is_quick(arrived.front(), arrived.size()):
                 ready = self._read(arrived)
             elif arrived.incoming is None:
                 ready = await in_thread(lambda: self._read(arrived))
@@ -196,10 +225,14 @@ class Intake:
 
     def _header(self, arrived: _Arrived) -> Header:
         if arrived.incoming is None:
-            return read_header(arrived.whole(), *self._reading)
+            front, size = arrived.front(), arrived.size()
+            header = None
+            if size > len(front):
+                header = self._headers.read_in_front(front, size)
+            return header or self._headers.read(arrived.whole())
         arrived.incoming.append(arrived.buffers)
         arrived.buffers = []
-        return read_header_of(arrived.incoming.path, *self._reading)
+        return self._headers.read_file(arrived.incoming.path)
 
     def _read_large(self, session: Session, arrived: _Arrived) -> Ready | Outcome:
         """Read, and compare with what is held: nobody's commit waits for that."""
@@ -214,14 +247,14 @@ class Intake:
     # -- durable, indexed, in place --------------------------------------------------
 
     async def _commit(self, group: list[Ready]) -> list[Outcome]:
-        self._gone += self._replaced.gone()
+        self._gone += self.replaced.gone()
         commit = Commit(
             self.blobs,
             self._index,
             group,
             overwrite=self._overwrite,
             gone=self._gone,
-            replaced=self._replaced,
+            replaced=self.replaced,
         )
 
         def write(session: Session) -> None:
@@ -235,6 +268,7 @@ class Intake:
                 write, lambda session: self._add(session, commit), commit.finish
             )
         except Exception as error:
+            await in_thread(commit.take_back)
             return await self._commit_alone(group, commit.outcomes, error)
         self._gone = commit.gone
         return outcomes
@@ -293,6 +327,10 @@ class Receiver:
         self._buffers.append(chunk)
         self._buffered += len(chunk)
         self._intake.memory += len(chunk)
+        if self._buffered < SPOOL_CHUNK and self._intake.memory <= SPOOL_MEMORY:
+            return
+        if self._buffered < SPOOL_CHUNK:
+            await self._intake.ease()
         if self._buffered >= SPOOL_CHUNK or self._intake.memory > SPOOL_MEMORY:
             await self._spill()
 
@@ -327,9 +365,9 @@ class Receiver:
         return taken
 
 
-def _is_quick(whole: bytes) -> bool:
+def _is_quick(front: bytes, size: int) -> bool:
     """Whether the header is short: pixel data begins soon, or there is not much at all."""
-    if may_be_deflated(whole):
+    if may_be_deflated(front):
         return False
-    start = whole[:QUICK]
-    return len(whole) <= QUICK or any(tag in start for tag in _PIXEL_DATA)
+    start = front[:QUICK]
+    return size <= QUICK or any(tag in start for tag in _PIXEL_DATA)

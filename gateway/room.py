@@ -163,8 +163,6 @@ class Room:
                 "MaximumStorageSize or MaximumPatientCount is reached,"
                 " and no patient can be removed"
             )
-        await asyncio.to_thread(self._blobs.remove, blobs)
-        await self._database.write(
-            lambda session: self._index.discarded(session, blobs)
-        )
+        gone = await asyncio.to_thread(self._replaced.remove_now, blobs)
+        await self._database.write(lambda session: self._index.discarded(session, gone))
         return len(blobs)

@@ -21,9 +21,10 @@ from gateway.dicomweb import (
     wado_uri,
 )
 from gateway.operations import operation_of
-from gateway.orthanc import calls, jobs, monitoring, servers
+from gateway.orthanc import calls, jobs, monitoring, servers, system
 from gateway.orthanc.routes import READ, WRITE
-from gateway.web.router import Handler, Route
+from gateway.web.prepared import given_at_once
+from gateway.web.router import AtOnce, Handler, Route
 
 _STUDY = "studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
@@ -143,6 +144,18 @@ _JOBS = (
 )
 
 
+#: What may be answered where the request arrives: handler, and the same without waiting.
+_AT_ONCE: dict[Handler, AtOnce] = {
+    jobs.one: jobs.one_at_once,
+    monitoring.live: monitoring.live_at_once,
+    system.system: system.system_at_once,
+    qido.studies: given_at_once,
+    qido.series: given_at_once,
+    qido.instances: given_at_once,
+    metadata.metadata: given_at_once,
+}
+
+
 def routes(
     root: str | None, *, wado_root: str | None = None, read_only: bool
 ) -> Iterator[Route]:
@@ -151,7 +164,8 @@ def routes(
     `wado_root` is that of WADO-URI, likewise.
     """
     for route in _all(root, wado_root, read_only=read_only):
-        yield replace(route, operation=operation_of(route.handler))
+        operation, at_once = operation_of(route.handler), _AT_ONCE.get(route.handler)
+        yield replace(route, operation=operation, at_once=at_once)
 
 
 def _all(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -18,7 +19,7 @@ import uvloop
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.app import build, make_monitor, make_telemetry
+from gateway.app import build, make_monitor, make_runner, make_telemetry
 from gateway.config.settings import Settings, load
 from gateway.jobs.engine import Engine
 from gateway.listening import BACKLOG, LOOPBACK, bind, hosts
@@ -43,6 +44,9 @@ log = logging.getLogger(__name__)
 
 #: Bytes of a request that wait in memory before its connection is held back.
 READ_BUFFER = 512 * 1024
+
+#: Objects that are made before the garbage collector looks for cycles among them.
+_COLLECT_AFTER = 50_000
 
 #: Seconds that requests get to finish when the server stops, and then the last bytes of
 #: answers to leave.
@@ -183,7 +187,7 @@ async def _serve(
         restart=lambda: os.kill(server, RESTART),
         check=oversight.check,
     )
-    runner = web.AppRunner(
+    runner = make_runner(
         app,
         access_log=None,
         handle_signals=False,
@@ -193,6 +197,7 @@ async def _serve(
         handler_cancellation=False,
     )
     await runner.setup()
+    _settle_memory()
     try:
         for bound in sockets:
             await web.SockSite(runner, bound, ssl_context=tls, backlog=BACKLOG).start()
@@ -212,6 +217,17 @@ async def _serve(
             asyncio.get_running_loop().remove_reader(place.parent)
         await runner.cleanup()
     return told.again.is_set()
+
+
+def _settle_memory() -> None:
+    """Let the garbage collector pass over what is here to stay, and look less often.
+
+    A header is some thousand small objects without a cycle: to look for cycles after
+    each few hundred of them finds nothing, and costs a tenth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 50)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from blockbuster import blockbuster_ctx
 
 from gateway.app import build
 from tests import manual
 from tests.settings import settings
+from tests.starting import GatewayServer
 
 Start = Callable[..., Any]
 
@@ -55,7 +56,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
         async def begin(**options: Any) -> TestClient[Any, Any]:
             made = await asyncio.to_thread(settings, tmp_path, options)
             app = await asyncio.to_thread(build, made)
-            client = TestClient(TestServer(app), auto_decompress=False)
+            client = TestClient(GatewayServer(app), auto_decompress=False)
             return await stack.enter_async_context(client)
 
         yield begin

@@ -107,7 +107,11 @@ def _orthanc_under(tree: Path) -> OrthancProgram | None:
 
 
 @contextmanager
-def orthanc(folder: Path, options: dict[str, Any] | None = None) -> Iterator[Running]:
+def orthanc(
+    folder: Path,
+    options: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[Running]:
     """Run Orthanc with its storage in this folder; options override the defaults."""
     program = find_orthanc()
     if program is None:
@@ -127,13 +131,16 @@ def orthanc(folder: Path, options: dict[str, Any] | None = None) -> Iterator[Run
     }
     (folder / "orthanc.json").write_text(json.dumps(settings, indent=2))
     command = program.command(folder)
-    with _running(command, folder, port, "/system") as server:
+    with _running(command, folder, port, "/system", environment) as server:
         yield server
 
 
 @contextmanager
 def gateway(
-    folder: Path, workers: int = 1, options: dict[str, Any] | None = None
+    folder: Path,
+    workers: int = 1,
+    options: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Running]:
     """Run our server with its storage in this folder, as a process of its own."""
     folder = _made(folder)
@@ -148,7 +155,7 @@ def gateway(
     config.write_text(json.dumps(settings, indent=2))
     command = [sys.executable, "-m", "gateway", "serve", "--config", str(config)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
-    with _running(command, folder, port, "/health") as server:
+    with _running(command, folder, port, "/health", environment) as server:
         yield server
 
 
@@ -168,22 +175,27 @@ def _made(folder: Path) -> Path:
 
 @contextmanager
 def _running(
-    command: list[str], folder: Path, port: int, ready: str
+    command: list[str],
+    folder: Path,
+    port: int,
+    ready: str,
+    environment: dict[str, str] | None,
 ) -> Iterator[Running]:
     log = folder / "server.log"
     url = f"http://127.0.0.1:{port}"
-    with log.open("ab") as output, _process(command, output) as process:
+    with log.open("ab") as output, _process(command, output, environment) as process:
         _wait_until_ready(process, url + ready, log)
         yield Running(url, process.pid)
 
 
 @contextmanager
 def _process(
-    command: list[str], output: IO[bytes]
+    command: list[str], output: IO[bytes], environment: dict[str, str] | None
 ) -> Iterator["subprocess.Popen[bytes]"]:
     process = subprocess.Popen(
         command,
         cwd=CHECKOUT,
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,

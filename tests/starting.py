@@ -1,4 +1,4 @@
-"""Servers as people start them: a process of its own, on a port that it tells."""
+"""Servers as people start them, a process of its own, on a port that it tells; or here."""
 
 import http.client
 import re
@@ -9,10 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import psutil
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from gateway.app import make_runner
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -21,6 +25,13 @@ _ANNOUNCEMENT = re.compile(
     re.MULTILINE,
 )
 _SECONDS = 20.0
+
+
+class GatewayServer(TestServer):
+    """A gateway in this process, for aiohttp's client for tests."""
+
+    async def _make_runner(self, **options: Any) -> web.AppRunner:
+        return make_runner(self.app, **options)
 
 
 class Answer(NamedTuple):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.dicom.charsets import LATIN1, Encodings
+from gateway.dicom.familiar import Familiar
 from gateway.dicom.hierarchy import Attributes, Uids, first_text, is_uid
 from gateway.dicom.walk import INLINE_BINARY_LIMIT, Buffer, Scope, Walk
 from gateway.errors import NotDicom, StorageFull
@@ -33,6 +34,7 @@ _LIKELY_META = 1024  # bytes that hold the file meta information of any usual fi
 #: Seen behind the last element: padding, and the line ends of careless multipart.
 _AFTER_THE_END = b"\0 \r\n"
 _MAGIC = b"DICM"
+_PIXEL_PATH = "7fe00010"  # of Pixel Data among what stays in the file
 
 #: Inflated data sets up to this size are walked in memory, larger ones in a file.
 _INFLATE_IN_MEMORY = 4 * 1024 * 1024
@@ -56,49 +58,123 @@ class Header:
     bulk: dict[str, tuple[int, int]]  # path of a reference -> offset, length
 
 
+class HeaderReader:
+    """Reads headers; `encodings` is for files that declare none.
+
+    Binary values of more than `inline_binary` bytes stay in the file. It remembers what
+    it read, and reads the like of it faster; several threads may use it.
+    """
+
+    def __init__(
+        self, encodings: Encodings = LATIN1, inline_binary: int = INLINE_BINARY_LIMIT
+    ) -> None:
+        self._encodings = encodings
+        self._inline_binary = inline_binary
+        self._familiar = Familiar()
+
+    def read(self, buffer: Buffer) -> Header:
+        """The header of the DICOM file in the buffer.
+
+        Raises NotDicom, saying what is wrong, for whatever cannot be kept.
+        """
+        try:
+            return self._header(buffer, len(buffer))
+        except struct.error:
+            raise NotDicom("the file ends inside an element") from None
+
+    def read_in_front(self, front: bytes, size: int) -> Header | None:
+        """The header of a file of `size` bytes of which this is the beginning.
+
+        None where the beginning does not tell all: pixel data that is not encapsulated
+        has to begin in it, and to be the last of the file.
+        """
+        if may_be_deflated(front):
+            return None
+        try:
+            header = self._header(front, size)
+        except (struct.error, NotDicom):
+            return None  # or what is wrong is told by who sees the whole file
+        start, length = header.bulk.get(_PIXEL_PATH, (0, 0))
+        # What was read lies before the pixel data, and that is all there is.
+        return header if 0 < start <= len(front) and start + length == size else None
+
+    def read_file(self, path: Path) -> Header:
+        """The header of the DICOM file at the path, of any size."""
+        with path.open("rb") as file:
+            if not path.stat().st_size:
+                raise NotDicom("an empty file")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
+                return self.read(buffer)
+
+    def _header(self, buffer: Buffer, size: int) -> Header:
+        """The header of a file of that size; struct.error if the buffer is too short."""
+        if size < _META_START or buffer[128:_META_START] != _MAGIC:
+            raise NotDicom("not a DICOM file: no DICM at byte 128 (PS3.10 7.1)")
+        meta, start = _meta(buffer, size)
+        transfer_syntax = first_text(meta, "00020010")
+        if not is_uid(transfer_syntax):
+            raise NotDicom("no valid TransferSyntaxUID (0002,0010)")
+        kind = first_text(meta, "00020002")
+        attributes, bulk = self._data_set(buffer, (start, size), transfer_syntax, kind)
+        return Header(
+            uids=_uids(attributes),
+            sop_class=_sop_class(attributes, meta),
+            transfer_syntax=transfer_syntax,
+            attributes=attributes,
+            bulk=bulk,
+        )
+
+    def _data_set(
+        self, buffer: Buffer, extent: tuple[int, int], transfer_syntax: str, kind: str
+    ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+        start, end = extent
+        if transfer_syntax in DEFLATED:
+            with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
+                inflate(buffer, start, file)
+                size = file.tell()
+                if size <= _INFLATE_IN_MEMORY:
+                    file.seek(0)
+                    return self._walk(file.read(), (0, size), (False, False), kind)
+                file.flush()
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
+                    return self._walk(inflated, (0, size), (False, False), kind)
+        encoding = encoding_of(buffer, start, transfer_syntax)
+        return self._walk(buffer, (start, end), encoding, kind)
+
+    def _walk(
+        self,
+        buffer: Buffer,
+        extent: tuple[int, int],
+        encoding: tuple[bool, bool],
+        kind: str,
+    ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+        implicit, big = encoding
+
+        def begin() -> Walk:
+            return Walk(
+                buffer,
+                extent[1],
+                implicit=implicit,
+                big=big,
+                inline_binary=self._inline_binary,
+            )
+
+        walk, attributes, end = self._familiar.walk(
+            (kind, encoding), begin, extent, self._encodings
+        )
+        # Too short for an element: padding, or what is left of one that was cut off.
+        if bytes(buffer[end:]).strip(_AFTER_THE_END):
+            raise NotDicom("the file ends inside the header of an element")
+        return attributes, walk.bulk
+
+
 def read_header(
     buffer: Buffer,
     encodings: Encodings = LATIN1,
     inline_binary: int = INLINE_BINARY_LIMIT,
 ) -> Header:
-    """The header of the DICOM file in the buffer; `encodings` if it declares none.
-
-    Binary values of more than `inline_binary` bytes stay in the file. Raises NotDicom,
-    saying what is wrong, for whatever cannot be kept.
-    """
-    size = len(buffer)
-    if size < _META_START or buffer[128:_META_START] != _MAGIC:
-        raise NotDicom("not a DICOM file: no DICM at byte 128 (PS3.10 7.1)")
-    meta, start = _meta(buffer, size)
-    transfer_syntax = first_text(meta, "00020010")
-    if not is_uid(transfer_syntax):
-        raise NotDicom("no valid TransferSyntaxUID (0002,0010)")
-    try:
-        attributes, bulk = _data_set(
-            buffer, start, transfer_syntax, encodings, inline_binary
-        )
-    except struct.error:
-        raise NotDicom("the file ends inside an element") from None
-    return Header(
-        uids=_uids(attributes),
-        sop_class=_sop_class(attributes, meta),
-        transfer_syntax=transfer_syntax,
-        attributes=attributes,
-        bulk=bulk,
-    )
-
-
-def read_header_of(
-    path: Path,
-    encodings: Encodings = LATIN1,
-    inline_binary: int = INLINE_BINARY_LIMIT,
-) -> Header:
-    """The header of the DICOM file at the path, of any size."""
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            raise NotDicom("an empty file")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer:
-            return read_header(buffer, encodings, inline_binary)
+    """The header of one DICOM file, as HeaderReader reads it."""
+    return HeaderReader(encodings, inline_binary).read(buffer)
 
 
 def may_be_deflated(buffer: Buffer) -> bool:
@@ -140,51 +216,12 @@ def _meta(buffer: Buffer, size: int) -> tuple[Attributes, int]:
     return walk.data_set(_META_START, end, Scope(LATIN1))[0], end
 
 
-def _data_set(
-    buffer: Buffer,
-    start: int,
-    transfer_syntax: str,
-    encodings: Encodings,
-    inline_binary: int,
-) -> tuple[Attributes, dict[str, tuple[int, int]]]:
-    if transfer_syntax in DEFLATED:
-        with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
-            inflate(buffer, start, file)
-            size = file.tell()
-            if size <= _INFLATE_IN_MEMORY:
-                file.seek(0)
-                return _walk(file.read(), 0, (False, False), encodings, inline_binary)
-            file.flush()
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as inflated:
-                return _walk(inflated, 0, (False, False), encodings, inline_binary)
-    encoding = encoding_of(buffer, start, transfer_syntax)
-    return _walk(buffer, start, encoding, encodings, inline_binary)
-
-
 def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool, bool]:
     """Whether the data set that starts there is implicit, and whether big endian."""
     implicit = transfer_syntax in _IMPLICIT
     if implicit or transfer_syntax == "1.2.840.10008.1.2.1":
         implicit = _looks_implicit(buffer, start, implicit)
     return implicit, transfer_syntax == BIG_ENDIAN
-
-
-def _walk(
-    buffer: Buffer,
-    start: int,
-    encoding: tuple[bool, bool],
-    encodings: Encodings,
-    inline_binary: int,
-) -> tuple[Attributes, dict[str, tuple[int, int]]]:
-    implicit, big = encoding
-    walk = Walk(
-        buffer, len(buffer), implicit=implicit, big=big, inline_binary=inline_binary
-    )
-    attributes, end = walk.data_set(start, len(buffer), Scope(encodings))
-    # Too short for an element: padding, or what is left of one that was cut off.
-    if bytes(buffer[end:]).strip(_AFTER_THE_END):
-        raise NotDicom("the file ends inside the header of an element")
-    return attributes, walk.bulk
 
 
 def _looks_implicit(buffer: Buffer, start: int, declared: bool) -> bool:

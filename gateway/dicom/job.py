@@ -150,7 +150,7 @@ def _decoded(
 ) -> Iterator[Frame]:
     """The frames, each read and decoded when its turn comes."""
     photometric = photometric_after(layout)
-    index = index_for(job.source.path, layout, read)
+    index = index_for(job.source.place.name, layout, read)
     for number, attributes in zip(job.numbers, of_frames, strict=True):
         values = decode(layout, read_frame(layout, read, number, index))
         yield Frame(number, attributes, _pixel_bits(layout, values), photometric)

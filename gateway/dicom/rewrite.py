@@ -139,7 +139,7 @@ class Rewriter(Walk):
 
     def _note(self, tag: int, start: int, length: int, scope: Scope) -> None:
         """Remember what tells how later elements are to be read."""
-        value = bytes(self._buffer[start : start + length])
+        value = bytes(self.buffer[start : start + length])
         if tag == _PIXEL_REPRESENTATION:
             scope.signed = any(value)
         elif tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
@@ -150,7 +150,7 @@ class Rewriter(Walk):
         word = 2 if vr == "AT" else word_size(vr)
         turned = self.order == ">" and word > 1 and not self._unknown
         for position in range(start, stop, _STEP):
-            piece = bytes(self._buffer[position : min(position + _STEP, stop)])
+            piece = bytes(self.buffer[position : min(position + _STEP, stop)])
             yield little_endian(piece, word) if turned else piece
 
     def _items(
@@ -170,7 +170,7 @@ class Rewriter(Walk):
 
     def _each(self, position: int, end: int, scope: Scope) -> Iterator[bytes]:
         while end - position >= 8:
-            group, number, length = self._unpack_implicit(self._buffer, position)
+            group, number, length = self._unpack_implicit(self.buffer, position)
             position += 8
             found = group << 16 | number
             if found == _SEQUENCE_END:

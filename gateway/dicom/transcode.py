@@ -23,6 +23,7 @@ from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN, PixelLayout
 from gateway.dicom.rewrite import Changes, meta_with, rewriter
 from gateway.dicom.walk import Buffer
 from gateway.errors import CannotTranscode
+from gateway.places import Opened, Place
 
 _LARGEST = 0xFFFFFFFE  # bytes of a native value (PS3.5 7.1.1)
 _META = 1024 * 1024
@@ -36,7 +37,7 @@ _indexes = FrameIndexes()
 class Source:
     """An instance as a worker needs to know it."""
 
-    path: str  # empty where another way to read it comes along
+    place: Place  # NOWHERE where another way to read it comes along
     transfer_syntax: str
     layout: PixelLayout | None = None
     lossy_ratio: str = ""  # (0028,2112) so far
@@ -74,7 +75,7 @@ def frame_in(source: Source, number: int, target: str) -> bytes:
         raise CannotTranscode("there are no pixels in this instance")
     with opened(source) as (buffer, read):
         del buffer
-        index = index_for(source.path, layout, read)
+        index = index_for(source.place.name, layout, read)
         frame = read_frame(layout, read, number, index)
     plain = target == EXPLICIT_LITTLE_ENDIAN
     if target == layout.transfer_syntax or (plain and not layout.encapsulated):
@@ -97,16 +98,23 @@ def index_for(name: str, layout: PixelLayout, read: ReadAt) -> FrameIndex | None
 
 
 @contextmanager
+def _mapped(place: Place, opened: Opened) -> Iterator[Buffer]:
+    """The bytes as a buffer: mapped, or read where they are a part of a pack."""
+    if place.size is not None:
+        yield opened.read(0, place.size)
+        return
+    with mmap.mmap(opened.descriptor, 0, access=mmap.ACCESS_READ) as buffer:
+        yield buffer
+
+
+@contextmanager
 def opened(source: Source) -> Iterator[tuple[Buffer, ReadAt]]:
     """The file as a buffer, and a function that reads what offsets count in."""
-    with (
-        Path(source.path).open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as buffer,
-    ):
+    with source.place.open() as opened, _mapped(source.place, opened) as buffer:
         if source.transfer_syntax not in DEFLATED:
-            yield buffer, lambda offset, size: os.pread(file.fileno(), size, offset)
+            yield buffer, opened.read
             return
-        with tempfile.TemporaryFile(dir=Path(source.path).parent) as inflated:
+        with tempfile.TemporaryFile(dir=Path(source.place.path).parent) as inflated:
             inflate(buffer, data_set_start(buffer[:_META]), inflated)
             inflated.flush()
             number = inflated.fileno()

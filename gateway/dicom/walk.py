@@ -124,7 +124,7 @@ class Walk:
     ) -> None:
         self.bulk: dict[str, tuple[int, int]] = {}  # path -> offset, length in the file
         self.order = ">" if big else "<"
-        self._buffer = buffer
+        self.buffer = buffer
         self._end = end
         self._inline_binary = inline_binary
         self._implicit = implicit
@@ -146,7 +146,7 @@ class Walk:
         It ends at `end` or, in an item of undefined length, after its delimiter.
         """
         attributes: Attributes = {}
-        buffer, implicit = self._buffer, self._implicit
+        buffer, implicit = self.buffer, self._implicit
         unpack = self._unpack_implicit if implicit else self._unpack_explicit
         usual = USUAL[self.order]
         previous = 0
@@ -182,6 +182,15 @@ class Walk:
                 attributes[KEYS.get(tag) or key_of(tag)] = element
         return attributes if ordered else dict(sorted(attributes.items())), position
 
+    def element(
+        self, position: int, end: int, scope: Scope
+    ) -> tuple[int, Element, int]:
+        """The element at the position: its tag, itself, and where the next one begins.
+
+        The tag is zero where there is none any more.
+        """
+        return self._unusual(position, end, scope, "")
+
     def _unusual(
         self, position: int, end: int, scope: Scope, path: str
     ) -> tuple[int, Element, int]:
@@ -213,7 +222,7 @@ class Walk:
         return tag, self._defined(tag, vr, position, length, scope, path), stop
 
     def _read_explicit(self, position: int, scope: Scope) -> tuple[int, str, int, int]:
-        group, number, code, length = self._unpack_explicit(self._buffer, position)
+        group, number, code, length = self._unpack_explicit(self.buffer, position)
         tag = group << 16 | number
         if group == 0xFFFE:
             return tag, "", 0, position + 8
@@ -225,7 +234,7 @@ class Walk:
         if code in LONG_FORM:
             if position + 12 > self._end:
                 raise NotDicom("the file ends inside the header of an element")
-            (length,) = self._unpack_length(self._buffer, position + 8)
+            (length,) = self._unpack_length(self.buffer, position + 8)
             position += 4
             if vr == "UN" and length != _UNDEFINED:
                 vr = self._better_than_unknown(tag, length, scope)
@@ -238,7 +247,7 @@ class Walk:
         return "UN" if length >= 0xFFFF and not tag >> 16 & 1 else vr
 
     def _read_implicit(self, position: int, scope: Scope) -> tuple[int, str, int, int]:
-        group, number, length = self._unpack_implicit(self._buffer, position)
+        group, number, length = self._unpack_implicit(self.buffer, position)
         tag = group << 16 | number
         if group == 0xFFFE:
             return tag, "", 0, position + 8
@@ -249,7 +258,7 @@ class Walk:
     ) -> Element:
         convert = CONVERTERS.get(vr)
         if convert is not None and length <= INLINE_VALUE_LIMIT:
-            element = convert(vr, self._buffer[start : start + length], scope.encodings)
+            element = convert(vr, self.buffer[start : start + length], scope.encodings)
             if tag == _CHARACTER_SET:
                 scope.encodings = encodings_of(
                     element.get("Value", ()), scope.encodings
@@ -262,7 +271,7 @@ class Walk:
         if vr in values.BINARY_WORDS:
             if length > self._inline_binary or tag in PIXEL_TAGS:
                 return self._reference(vr, start, length, path)
-            value = self._buffer[start : start + length]
+            value = self.buffer[start : start + length]
             return values.binary_element(vr, value, self.order)
         return self._large_or_number(tag, vr, start, length, scope, path)
 
@@ -279,7 +288,7 @@ class Walk:
             return self._reference(vr, start, length, path)
         if length > VALUE_LIMIT:
             raise NotDicom(f"({path[-8:-4]},{path[-4:]}) is absurdly large")
-        value = self._buffer[start : start + length]
+        value = self.buffer[start : start + length]
         if values.is_number(vr):
             element = values.number_element(vr, value, self.order)
             if tag == _PIXEL_REPRESENTATION:
@@ -304,7 +313,7 @@ class Walk:
             position = self._fragments(start)
             return self._reference(vr, start, position - 8 - start, path), position
         element, position = self._open_sequence(vr, start, scope, path)
-        tail = self._buffer[max(start, position - 8) : position]
+        tail = self.buffer[max(start, position - 8) : position]
         if tail not in _SEQUENCE_ENDS:
             raise NotDicom(f"({path[-8:-4]},{path[-4:]}) is cut off")
         return element, position
@@ -332,7 +341,7 @@ class Walk:
     def _fragments(self, position: int) -> int:
         """Where encapsulated pixel data ends, its delimiter included (PS3.5 A.4)."""
         while position + 8 <= self._end:
-            group, number, length = self._unpack_implicit(self._buffer, position)
+            group, number, length = self._unpack_implicit(self.buffer, position)
             position += 8
             tag = group << 16 | number
             if tag == _SEQUENCE_END:
@@ -348,9 +357,9 @@ class Walk:
     def _forget(self, position: int) -> None:
         """Give back the pages behind us, lest a long file fill the memory map."""
         if position - self._forgotten > _FORGET_STEP and isinstance(
-            self._buffer, mmap.mmap
+            self.buffer, mmap.mmap
         ):
-            self._buffer.madvise(mmap.MADV_DONTNEED)
+            self.buffer.madvise(mmap.MADV_DONTNEED)
             self._forgotten = position
 
     def _sequence(
@@ -361,7 +370,7 @@ class Walk:
             raise NotDicom(f"sequences are nested deeper than {DEPTH_LIMIT}")
         items: list[Attributes] = []
         while end - position >= 8:
-            group, number, length = self._unpack_implicit(self._buffer, position)
+            group, number, length = self._unpack_implicit(self.buffer, position)
             position += 8
             tag = group << 16 | number
             if tag == _SEQUENCE_END:

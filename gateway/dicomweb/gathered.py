@@ -100,7 +100,7 @@ async def _survey(
         async for group in groups:
             for instance in group:
                 try:
-                    await archive.path(instance)
+                    await archive.place(instance)
                     survey.add(await gathering.look(instance))
                 except NotFound:
                     survey.gone.add(instance.id)

@@ -15,12 +15,12 @@ from gateway.dicom.normal_forms import TEMPORAL
 from gateway.dicom.query import Query, Sorting
 from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest
-from gateway.web.context import accept, check_charset, gateway, public_root, uid
+from gateway.web.context import check_charset, chosen, gateway, public_root, uid
 from gateway.web.prepared import Preparation, given_again
 from gateway.web.replies import JSON, XML, json_array, warning, xml_documents
-from gateway.wire.media import Offer, choose
+from gateway.wire.media import Choice, Offer
 
-_OFFERS = (
+_CHOICE = Choice(
     Offer(JSON),
     Offer("application/json"),
     Offer("multipart/related", XML),
@@ -65,7 +65,7 @@ async def _search(
     again = await given_again(request)
     if again is not None:
         return again
-    offer = choose(accept(request), _OFFERS)
+    offer = chosen(request, _CHOICE)
     check_charset(request)
     query = _query(request, level, within)
     as_xml = offer is not None and (offer.inner or offer.kind).endswith("xml")
@@ -151,10 +151,7 @@ def _filters(request: web.Request) -> tuple[Filter, ...]:
     empty = _flag(request, "emptyvaluematching")
     multiple = _flag(request, "multiplevaluematching")
     fuzzy = _flag(request, "fuzzymatching")
-    try:
-        unquote_to_bytes(request.rel_url.raw_query_string).decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadRequest("the query is not in UTF-8 (PS3.18 8.2)") from None
+    _check_text(request.rel_url.raw_query_string)
     filters = {}
     for name, value in request.query.items():
         if name.lower() in _WORDS:
@@ -168,6 +165,16 @@ def _filters(request: web.Request) -> tuple[Filter, ...]:
         )
         filters[found.path] = found
     return tuple(filters.values())
+
+
+def _check_text(query: str) -> None:
+    """Raise BadRequest if what is encoded in a query is no text."""
+    if "%" not in query and query.isascii():
+        return
+    try:
+        unquote_to_bytes(query).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRequest("the query is not in UTF-8 (PS3.18 8.2)") from None
 
 
 def _limit(request: web.Request) -> int | None:

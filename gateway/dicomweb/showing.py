@@ -32,6 +32,7 @@ from gateway.dicom.transcode import Source
 from gateway.dicom.xml import to_xml
 from gateway.dicomweb import bulk
 from gateway.errors import NotAcceptable, NotFound, TooLarge
+from gateway.places import NOWHERE
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import Gateway, check_charset, gateway
 from gateway.web.files import send_file
@@ -256,7 +257,7 @@ async def _job(
         attributes, places = await parts.archive.header(
             one.instance, lambda text, at: prepared(Header(orjson.loads(text), at))
         )
-    source = Source("", one.instance.transfer_syntax, one.subject.layout)
+    source = Source(NOWHERE, one.instance.transfer_syntax, one.subject.layout)
     return Job(source, tuple(numbers), attributes, places, options, kind)
 
 

@@ -98,6 +98,12 @@ class Board:
             raise NotFound(f"there is no job {job_id[:64]}")
         return job
 
+    def known(self, job_id: str) -> Job | None:
+        """One job that is shown, if nothing has to be read to know it."""
+        if self.behind or job_id in self._hidden:
+            return None
+        return self._jobs.get(job_id)
+
     async def all(self) -> list[Job]:
         """All jobs that are shown, oldest first; not to be changed by the caller."""
         await self.refresh()

@@ -123,6 +123,10 @@ class Engine:
         """One job; raises NotFound. Reads nothing while no job changes."""
         return await self._board.get(job_id)
 
+    def known(self, job_id: str) -> Job | None:
+        """One job, if nothing has to be read to know it."""
+        return self._board.known(job_id)
+
     async def list(self) -> list[Job]:
         """All jobs, oldest first; not to be changed by the caller."""
         return await self._board.all()

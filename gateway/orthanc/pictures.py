@@ -24,6 +24,7 @@ from gateway.dicom.transcode import Source
 from gateway.errors import BadRequest, NotAcceptable, NotFound, TooLarge
 from gateway.orthanc.answers import flag, reply
 from gateway.orthanc.resources import last_part
+from gateway.places import NOWHERE
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, gateway
 from gateway.web.transmission import send_made
@@ -194,5 +195,5 @@ async def _job(
 
     attributes, places = await parts.archive.header(instance, prepare)
     layout = await parts.imaging.layout(instance)
-    source = Source("", instance.transfer_syntax, layout)
+    source = Source(NOWHERE, instance.transfer_syntax, layout)
     return Job(source, tuple(numbers), attributes, places, options, kind)

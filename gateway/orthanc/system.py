@@ -27,8 +27,16 @@ def _tags(level: Level) -> str:
     return ";".join(map(orthanc_tag, MAIN_TAGS[level]))
 
 
+_MAIN_TAGS = {TYPES[level]: _tags(level) for level in Level}
+
+
 async def system(request: web.Request) -> web.StreamResponse:
     """What this server is: GET /system."""
+    return system_at_once(request)
+
+
+def system_at_once(request: web.Request) -> web.Response:
+    """The same, which nothing is waited for."""
     parts = gateway(request)
     settings = parts.settings
     return reply(
@@ -45,7 +53,7 @@ async def system(request: web.Request) -> web.StreamResponse:
             "IngestTranscoding": "",
             "IsHttpServerSecure": not settings.remote_access_allowed
             or settings.authentication_enabled,
-            "MainDicomTags": {TYPES[level]: _tags(level) for level in Level},
+            "MainDicomTags": _MAIN_TAGS,
             "MaximumPatientCount": settings.maximum_patient_count,
             "MaximumStorageMode": settings.maximum_storage_mode,
             "MaximumStorageSize": settings.maximum_storage_size,

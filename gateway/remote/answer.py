@@ -13,6 +13,7 @@ import aiohttp
 from multidict import CIMultiDictProxy
 
 from gateway.errors import GatewayError, RemoteFailure
+from gateway.remote.download import Download
 from gateway.remote.failures import Failures
 from gateway.remote.silence import Silence
 from gateway.remote.upload import Upload
@@ -35,12 +36,17 @@ class Answer:
     ) -> None:
         self.status = response.status
         self.headers: CIMultiDictProxy[str] = response.headers
-        self.received = 0  # bytes of the body that came, as they came
         self.failures = failures
         self._response = response
         self._silence = silence
         self._decode = decode
         self._upload = upload
+        self._download = Download(response, silence)
+
+    @property
+    def received(self) -> int:
+        """Bytes of the body that came, as they came."""
+        return self._download.received
 
     @property
     def succeeded(self) -> bool:
@@ -154,19 +160,14 @@ class Answer:
         return self.failures.excerpt(bytes(found[:_EXCERPT_BYTES]))
 
     async def _raw(self) -> AsyncGenerator[bytes, None]:
-        content = self._response.content
-        while True:
-            try:
-                async with self._silence.watched():
-                    chunk = await content.readany()
-            except TimeoutError:
-                raise self._silent() from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise self._broken(error) from None
-            if not chunk:
-                return
-            self.received += len(chunk)
-            yield chunk
+        try:
+            async with aclosing(self._download.chunks()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except TimeoutError:
+            raise self._silent() from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._broken(error) from None
 
     def _silent(self) -> GatewayError:
         doing = "was silent in the middle of its answer"

@@ -32,26 +32,29 @@ from gateway.remote.addresses import Arguments, address
 from gateway.remote.answer import Answer
 from gateway.remote.connections import Connections
 from gateway.remote.exchange import Exchanges, Request
+from gateway.remote.file_upload import Files, FileUpload
 from gateway.remote.outgoing import Outgoing
 from gateway.remote.parts import Part, Parts
 from gateway.remote.server import Server
+from gateway.remote.silence import Silence
 from gateway.remote.storing import (
     DICOM,
     NotStored,
-    Sendable,
     StoreAnswer,
     StoreBody,
     store_answer_of,
 )
+from gateway.remote.upload import ChunkUpload, Upload, UploadMaker
+from gateway.storage.reading import FileRange
 
 __all__ = [
     "Answer",
     "Arguments",
     "DicomWebClient",
+    "Files",
     "NotStored",
     "Part",
     "Parts",
-    "Sendable",
     "StoreAnswer",
 ]
 
@@ -115,7 +118,7 @@ class DicomWebClient:
             method=method,
             url=address(self.server.url, path, arguments),
             headers=self._headers(headers),
-            body=None if body is None else lambda: body,
+            body=None if body is None else _chunk_upload(body, length),
             length=length,
             again=body is None,
             raw=raw,
@@ -147,15 +150,17 @@ class DicomWebClient:
     async def store(
         self,
         path: str,
-        parts: Sequence[Sendable],
+        parts: Sequence[FileRange],
+        files: Files,
         *,
         headers: Mapping[str, str] = _NONE,
         sent: Callable[[int], None] | None = None,
     ) -> StoreAnswer:
         """Store DICOM files (STOW-RS), and tell which of them were.
 
-        `sent` is told the bytes that went, piece by piece. They go again, in the same
-        call, if the server turns out to need a Content-Length (411) or a new token.
+        `parts` say which files, and `files` has them. `sent` is told the bytes that
+        went, piece by piece. They go again, in the same call, if the server turns out
+        to need a Content-Length (411) or a new token.
         """
         body = StoreBody(parts)
         wanted = _over({"Accept": _JSON}, headers)
@@ -164,7 +169,7 @@ class DicomWebClient:
             method="POST",
             url=address(self.server.url, path),
             headers=self._headers(wanted),
-            body=body.chunks,
+            body=lambda silence, sent: FileUpload(files, body.pieces(), silence, sent),
             length=body.length if self._needs_length else None,
             sent=sent,
         )
@@ -221,6 +226,13 @@ class DicomWebClient:
             login = f"{server.username}:{server.password}".encode()
             wanted["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
         return wanted
+
+
+def _chunk_upload(chunks: AsyncIterator[bytes], length: int | None) -> UploadMaker:
+    def made(silence: Silence, sent: Callable[[int], None] | None) -> Upload:
+        return ChunkUpload(chunks, length, silence, sent)
+
+    return made
 
 
 def _over(below: Mapping[str, str], above: Mapping[str, str]) -> "CIMultiDict[str]":

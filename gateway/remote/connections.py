@@ -6,6 +6,7 @@ the last one closes them.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,9 +25,35 @@ from gateway.remote.tokens import TokenSource
 IDLE = 0.75
 
 _READ_BUFFER = 256 * 1024  # bytes of an answer, twice this at the most
-_UNSENT = 128 * 1024  # bytes that wait in the kernel: what it holds looks sent to us
+_UNSENT = 256 * 1024  # bytes that wait in the kernel: what it holds looks sent to us
 _LONGEST_LINE = 64 * 1024  # bytes of one header of an answer
 _OURS = ("Accept-Encoding", "Content-Type", "User-Agent")  # not made up by the library
+
+
+class Security:
+    """The TLS of one server, prepared when it is first needed: that takes a while."""
+
+    def __init__(self, server: Server, outgoing: Outgoing) -> None:
+        self._server = server
+        self._outgoing = outgoing
+        self._preparing = asyncio.Lock()
+        self._context: ssl.SSLContext | None = None
+
+    @property
+    def is_special(self) -> bool:
+        """Whether something was said of it, which had better be right."""
+        server = self._server
+        own = server.certificate_file or server.certificate_key_file or server.pkcs11
+        return bool(own or self._outgoing.ca_certificates)
+
+    async def context(self) -> ssl.SSLContext:
+        """What connections are secured with; raises BadRequest, BadConfiguration."""
+        async with self._preparing:
+            if self._context is None:
+                self._context = await asyncio.to_thread(
+                    client_context, self._server, self._outgoing
+                )
+        return self._context
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +61,14 @@ class Connection:
     """What a request needs to go."""
 
     session: aiohttp.ClientSession
+    security: Security
     tokens: TokenSource | None
     proxy: URL | None = field(repr=False)  # with its password
+
+    async def tls(self, url: URL) -> ssl.SSLContext | bool:
+        """What a connection to this address is secured with; True: it is not."""
+        way = self.proxy.scheme if self.proxy else ""
+        return await self.security.context() if "https" in (url.scheme, way) else True
 
 
 class Connections:
@@ -78,17 +111,19 @@ class Connections:
             await self.close()
 
     async def _make(self) -> Connection:
-        context = await asyncio.to_thread(client_context, self._server, self._outgoing)
         proxy = self._outgoing.proxy()
+        security = Security(self._server, self._outgoing)
         tokens = None
+        if security.is_special:
+            await security.context()
         if self._server.oauth2 is not None:
             oauth2 = self._server.oauth2
             way = str(proxy) if proxy else None
+            context = await security.context()
             tokens = TokenSource(self._server.name, oauth2, context, way)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
-                ssl=context,
                 keepalive_timeout=IDLE,
                 socket_factory=_socket,
             ),
@@ -100,7 +135,7 @@ class Connections:
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
         )
-        return Connection(session, tokens, proxy)
+        return Connection(session, security, tokens, proxy)
 
 
 def _socket(address: aiohttp.connector.AddrInfoType) -> socket.socket:

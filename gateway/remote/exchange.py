@@ -20,7 +20,7 @@ from gateway.remote.connections import Connection, Connections
 from gateway.remote.failures import Failures
 from gateway.remote.secrets import secrets_of
 from gateway.remote.silence import Silence
-from gateway.remote.upload import Upload
+from gateway.remote.upload import Upload, UploadMaker
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Request:
     method: str
     url: URL = field(repr=False)  # its query may name patients
     headers: "CIMultiDict[str]" = field(repr=False)  # with passwords and tokens
-    body: Callable[[], AsyncIterator[bytes]] | None = None
+    body: UploadMaker | None = None
     length: int | None = None  # bytes of the body; None: chunked
     again: bool = True  # the body can be made more than once
     raw: bool = False
@@ -88,9 +88,9 @@ class Exchanges:
             secrets_of(request.headers),
         )
         silence = Silence(self._silence)
-        upload = None
+        upload: Upload | None = None
         if request.body is not None:
-            upload = Upload(request.body(), request.length, silence, request.sent)
+            upload = request.body(silence, request.sent)
         response = None
         try:
             response = await self._begin(connection, request, silence, failures, upload)
@@ -116,6 +116,7 @@ class Exchanges:
         upload: Upload | None,
     ) -> aiohttp.ClientResponse:
         """Send a request, and wait for the head of its answer."""
+        tls = await connection.tls(request.url)
         try:
             async with silence.watched():
                 response = await connection.session.request(
@@ -125,6 +126,7 @@ class Exchanges:
                     data=upload,
                     allow_redirects=False,
                     proxy=connection.proxy,
+                    ssl=tls,
                 )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._note(request, type(error).__name__)

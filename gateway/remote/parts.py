@@ -26,12 +26,16 @@ from gateway.wire.multipart import (
 EPILOGUE = 64 * 1024
 
 
+#: Bytes of a part; a memoryview holds the chunk of the answer that it points into.
+Chunk = bytes | memoryview
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part whose headers are here."""
 
     headers: Mapping[str, str]  # names in lower case
-    chunks: AsyncIterator[bytes]  # ends only when the part is whole
+    chunks: AsyncIterator[Chunk]  # ends only when the part is whole
 
 
 class Parts:
@@ -45,7 +49,9 @@ class Parts:
         self._events: AsyncGenerator[Event, None]
         self._open = False  # a part is not at its end yet
         self._all: AsyncGenerator[Part, None] | None = None
-        self._one: AsyncGenerator[bytes, None] | None = None  # of the last part
+        self._one: AsyncGenerator[bytes, None] | AsyncGenerator[Chunk, None] | None = (
+            None  # of the last part
+        )
 
     @property
     def received(self) -> int:
@@ -144,12 +150,12 @@ class Parts:
                 self._answer.status,
             )
 
-    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self) -> AsyncGenerator[Chunk, None]:
         """The bytes of the open part."""
         while self._open:
             event = await anext(self._events)
             if isinstance(event, PartData):
-                yield bytes(event.body)
+                yield event.body
             elif isinstance(event, PartEnd):
                 self._open = False
 

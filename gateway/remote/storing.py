@@ -1,19 +1,19 @@
 """Storing at another server: the body that goes, and the answer that comes (STOW-RS).
 
-The body is made of files as they are read, so that it can be made again when the other
-server wants it in another way. The answer is read as JSON or XML, whatever its
+The body is made of pieces of files, so that it can go again when the other server wants
+it in another way. The answer is read as JSON or XML, whatever its
 Content-Type says (PS3.18 I).
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 
 from gateway.dicom.from_xml import attributes_of_xml
-from gateway.errors import BadRequest, GatewayError
+from gateway.errors import BadRequest
+from gateway.storage.reading import FileRange, Piece
 from gateway.wire.multipart import (
     closing,
     content_type,
@@ -45,13 +45,6 @@ _WORDS = (
 )
 
 
-class Sendable(NamedTuple):
-    """A file that is to go."""
-
-    size: int  # bytes
-    chunks: Callable[[], AsyncIterator[bytes]]  # opens it; may be called again
-
-
 class NotStored(NamedTuple):
     """An instance that the other server did not store."""
 
@@ -72,8 +65,8 @@ class StoreAnswer:
 class StoreBody:
     """A multipart body of files."""
 
-    def __init__(self, parts: Sequence[Sendable]) -> None:
-        self._parts = parts
+    def __init__(self, files: Sequence[FileRange]) -> None:
+        self._files = files
         self._boundary = new_boundary()
 
     @property
@@ -84,32 +77,21 @@ class StoreBody:
     @property
     def length(self) -> int:
         """The bytes of the body."""
-        sized = [(_headers(part.size), part.size) for part in self._parts]
+        sized = [(_headers(size), size) for size in map(_size, self._files)]
         return length(self._boundary, sized)
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The bytes of the body; raises GatewayError when a file has another size."""
-        for number, part in enumerate(self._parts):
-            yield part_header(self._boundary, _headers(part.size), first=number == 0)
-            async with aclosing(_whole(part)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
-        yield closing(self._boundary)
+    def pieces(self) -> list[Piece]:
+        """The body, as bytes and files."""
+        pieces: list[Piece] = []
+        for number, file in enumerate(self._files):
+            headers = _headers(_size(file))
+            pieces.append(part_header(self._boundary, headers, first=number == 0))
+            pieces.append(file)
+        return [*pieces, closing(self._boundary)]
 
 
-async def _whole(part: Sendable) -> AsyncGenerator[bytes, None]:
-    chunks = part.chunks()
-    read = 0
-    try:
-        async for chunk in chunks:
-            read += len(chunk)
-            yield chunk
-    finally:
-        close = getattr(chunks, "aclose", None)
-        if close is not None:
-            await close()
-    if read != part.size:
-        raise GatewayError(f"a file of {part.size} bytes has {read} when it is read")
+def _size(file: FileRange) -> int:
+    return file.stop - file.start
 
 
 def _headers(size: int) -> list[tuple[str, str]]:

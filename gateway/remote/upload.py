@@ -6,6 +6,7 @@ each piece that goes shows that the other is alive, so a piece must not take lon
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 from gateway.errors import Truncated
 from gateway.remote.silence import Silence
@@ -13,12 +14,31 @@ from gateway.remote.silence import Silence
 PIECE = 64 * 1024  # bytes
 
 
-class Upload:
+class Upload(Protocol):
+    """A body that goes, as it is seen by who waits for the answer."""
+
+    total: int  # bytes that were taken to be sent
+    finished: bool  # all has gone
+    failure: Exception | None  # of what the body is made of, not of the other server
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the body was handed over."""
+
+    async def close(self) -> None:
+        """Let go of what the body is made of; who sent it must have been told to stop."""
+
+
+#: Makes the body; it is told whose turn it is, and tells how many bytes went.
+UploadMaker = Callable[[Silence, Callable[[int], None] | None], Upload]
+
+
+class ChunkUpload:
     """An iterable of the pieces of a body; closed by whoever made it."""
 
     def __init__(
         self,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[bytes] | AsyncIterator[memoryview],
         length: int | None,
         silence: Silence,
         sent: Callable[[int], None] | None = None,
@@ -31,16 +51,16 @@ class Upload:
         self._taken = asyncio.Event()  # nobody waits for the next chunk
         self._taken.set()
         self._given = 0  # bytes of the last piece
-        self.total = 0  # bytes that came from the chunks
+        self.total = 0
         self.finished = False
-        self.failure: Exception | None = None  # of the chunks, not of the other server
+        self.failure: Exception | None = None
 
     @property
     def whole(self) -> bool:
         """Whether all of the body was handed over."""
         return self.finished or (self.total == self._length and not self._rest)
 
-    def __aiter__(self) -> "Upload":
+    def __aiter__(self) -> "ChunkUpload":
         return self
 
     async def __anext__(self) -> memoryview:
@@ -55,11 +75,11 @@ class Upload:
         self._given = len(piece)
         return piece
 
-    async def _next(self) -> bytes:
+    async def _next(self) -> bytes | memoryview:
         self._silence.rest()
         self._taken.clear()
         try:
-            chunk = await anext(self._chunks)
+            chunk: bytes | memoryview = await anext(self._chunks)
             self._count(len(chunk))
             return chunk
         except StopAsyncIteration:

@@ -8,6 +8,7 @@ its study has.
 from datetime import UTC, datetime
 
 from gateway.dicom.hierarchy import Level
+from gateway.storage import blocks, name_groups
 from gateway.storage.changes import News, note, stir
 from gateway.storage.database import Session
 from gateway.storage.entries import (
@@ -138,16 +139,12 @@ class Additions:
         return patient
 
     def _add_study(self, entry: Entry, patient: int, new: list[News]) -> int:
+        values = study_values(entry.attributes)
+        names = entry.orthanc_ids[1], entry.uids.study
         study = self._session.insert(
-            _ADD_STUDY,
-            (
-                patient,
-                entry.orthanc_ids[1],
-                entry.uids.study,
-                self._second,
-                *study_values(entry.attributes),
-            ),
+            _ADD_STUDY, (patient, *names, self._second, *values)
         )
+        name_groups.add(self._session, study, values)
         new.append(("NewStudy", Level.STUDY, study))
         return study
 
@@ -170,7 +167,9 @@ class Additions:
         """Let a replaced instance's corrections show at its parents, too."""
         series, study, patient = self._series[entry.orthanc_ids[2]]
         self._session.execute(_RENEW_SERIES, (*series_values(entry.attributes), series))
-        self._session.execute(_RENEW_STUDY, (*study_values(entry.attributes), study))
+        values = study_values(entry.attributes)
+        self._session.execute(_RENEW_STUDY, (*values, study))
+        name_groups.renew(self._session, study, values)
         self._session.execute(
             _RENEW_PATIENT, (patient_attributes(entry.attributes), patient)
         )
@@ -191,6 +190,9 @@ class Additions:
         session.execute(TOTAL, (sum(self._added.values()), self._size))
         for study in self._recount:
             session.execute(RECOUNT_STUDY, (study,))
+        blocks.add(
+            session, (n for _, level, n in self._news if level == Level.INSTANCE)
+        )
         note(session, self._news, self._second)
         stir(session, self._touched())
         self._added.clear()

@@ -8,16 +8,18 @@ start-up looks at what was under way, not at the whole archive. The last move is
 flushed: file systems with a journal have a renamed file under one of its two names after
 a loss of power, and under either it is found.
 
+What is small is not worth a file: it goes into a pack, see there.
+
 ::
 
     incoming/<lane>/<name>              under way
-    blobs/<time>/<time>/<time>/<name>   kept; what arrives together lies together
+    incoming/<lane>/<name>.pack         the pack of that name is being written
+    blobs/<time>/<time>/<time>/<name>   kept, or <name>.pack; what arrives together
+                                        lies together
 """
 
 import contextlib
 import ctypes
-import errno
-import fcntl
 import itertools
 import logging
 import os
@@ -28,7 +30,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import NotFound, StorageFull
-from gateway.storage.memory import open_at_once
+from gateway.places import Opened, Place
+from gateway.storage import packs
+from gateway.storage.disk import (
+    as_our_own,
+    flush_folder,
+    lock_lane,
+    make_folder,
+    remove_empty,
+)
+from gateway.storage.packing import Buffers, PackWriter
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +48,6 @@ _NAME_LENGTH = 32
 
 #: Buffers given to the kernel in one call at most (POSIX promises 16, Linux 1024).
 _VECTOR_LIMIT = 512
-
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def new_name() -> str:
@@ -128,11 +137,6 @@ class Incoming:
             log.exception("an unfinished file cannot be removed")
 
 
-def as_our_own(error: OSError) -> Exception:
-    """StorageFull if the disk took no more, else the error itself."""
-    return StorageFull() if error.errno in _NO_ROOM else error
-
-
 @dataclass(frozen=True, slots=True)
 class Swept:
     """What start-up found under way."""
@@ -151,6 +155,7 @@ class DiskBlobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.packs = False  # whether small blobs go into packs; known with the lane
         self._kept = folder / "blobs"
         self._arriving = folder / "incoming"
         self._mine = self._arriving
@@ -159,27 +164,41 @@ class DiskBlobs:
 
     def open_lane(self) -> None:
         """Make the folders and take a lane."""
-        _make_folder(self.folder)
+        make_folder(self.folder)
         self._arriving.mkdir(exist_ok=True)
         self._kept.mkdir(exist_ok=True)
         for number in itertools.count():
             self._mine = self._arriving / str(number)
             self._mine.mkdir(exist_ok=True)
-            self._lock = _try_lock(self._mine)
+            self._lock = lock_lane(self._mine)
             if self._lock >= 0:
                 break
         for folder in (self.folder, self._arriving):
-            _flush_folder(folder)
+            flush_folder(folder)
+        self.packs = packs.can_pack(self._mine)
+        self._pack = PackWriter(self._mine, new_name, self._place_of_pack)
 
     def close_lane(self) -> None:
         """Let the lane go."""
         if self._lock >= 0:
+            self._pack.close()
             os.close(self._lock)
             self._lock = -1
 
     def incoming(self) -> Incoming:
         """A new blob to write to."""
         return Incoming(self._mine / new_name())
+
+    def pack(self, blobs: Sequence[Buffers]) -> list[str]:
+        """Write small blobs into a pack; the names under which they are kept.
+
+        They are safe after `flush_pack`. Raises StorageFull.
+        """
+        return self._pack.append(blobs)
+
+    def flush_pack(self) -> None:
+        """Return once what was packed is on the disk."""
+        self._pack.flush()
 
     @property
     def lane(self) -> Path:
@@ -188,7 +207,7 @@ class DiskBlobs:
 
     def settle(self) -> None:
         """Return once the names of what arrived are on the disk."""
-        _flush_folder(self._mine)
+        flush_folder(self._mine)
 
     def _place(self, name: str) -> Path:
         # The time in a name counts milliseconds: folders of 65 s, 4.7 h and 50 days.
@@ -198,6 +217,9 @@ class DiskBlobs:
             folder = self._kept / name[:4] / name[4:6] / name[6:8]
             self._folder = name[:8], folder
         return folder / name
+
+    def _place_of_pack(self, pack: str) -> Path:
+        return self._place(pack).with_suffix(packs.SUFFIX)
 
     def publish(self, name: str) -> None:
         """Put a blob that has its row in place; a second time does no harm."""
@@ -217,59 +239,89 @@ class DiskBlobs:
             with contextlib.suppress(FileNotFoundError, FileExistsError):
                 place.parent.mkdir(parents=True, exist_ok=True)
 
-    def open(self, name: str) -> int:
-        """A descriptor to read the blob; raises NotFound.
+    def open(self, name: str) -> Opened:
+        """The blob to be read; raises NotFound.
 
         A blob that has just got its row may still be moving: look where it comes from,
         then again where it goes.
         """
+        pack = packs.pack_of(name)
+        if pack is not None:
+            try:
+                return packs.place_in(self._place_of_pack(pack), name).open()
+            except FileNotFoundError:
+                raise NotFound("the file of this instance is gone") from None
         place = self._place(name)
         for candidates in ((place,), self._arriving.glob(f"*/{name}"), (place,)):
             for path in candidates:
                 try:
-                    return os.open(path, os.O_RDONLY)
+                    return Place(str(path)).open()
                 except FileNotFoundError:
                     continue
         raise NotFound("the file of this instance is gone")
 
-    def open_at_once(self, name: str) -> int | None:
-        """A descriptor to read the blob; None if that could wait. For any thread."""
-        folders = f"{name[:4]}/{name[4:6]}/{name[6:8]}"
-        return open_at_once(f"{self._kept}/{folders}/{name}")
+    def open_at_once(self, name: str) -> Opened | None:
+        """The blob to be read; None if that could wait. For any thread."""
+        folders = f"{self._kept}/{name[:4]}/{name[4:6]}/{name[6:8]}"
+        pack = packs.pack_of(name)
+        if pack is None:
+            return Place(f"{folders}/{name}").open_at_once()
+        path = f"{folders}/{pack}{packs.SUFFIX}"
+        return Place(path, *packs.extent_of(name)).open_at_once()
 
     def is_there(self, name: str) -> bool:
         """Whether the blob can be opened, for all that can be told without doing so."""
-        if self._place(name).exists():
+        if packs.pack_of(name) is None and self._place(name).exists():
             return True
         try:
-            os.close(self.open(name))
+            self.open(name).close()
         except NotFound:
             return False
         return True
 
-    def locate(self, name: str) -> Path:
-        """Where the file of a blob is, for another process; raises NotFound."""
-        descriptor = self.open(name)
-        try:
-            return Path(f"/proc/self/fd/{descriptor}").readlink()
-        finally:
-            os.close(descriptor)
+    def locate(self, name: str) -> Place:
+        """Where a blob is, for another process; raises NotFound."""
+        with self.open(name) as opened:
+            pack = packs.pack_of(name)
+            if pack is not None:
+                return packs.place_in(self._place_of_pack(pack), name)
+            return Place(str(Path(f"/proc/self/fd/{opened.descriptor}").readlink()))
 
-    def remove(self, names: Iterable[str]) -> None:
+    def remove(self, names: Iterable[str]) -> list[str]:
         """Remove blobs whose rows are gone, and folders that they leave empty.
 
-        When this returns, no loss of power brings them back.
+        When this returns, no loss of power brings them back. Blobs in packs that
+        somebody reads just now stay, and are returned: they are to be removed later.
         """
-        touched: set[Path] = set()
+        busy: list[str] = []
+        emptied: list[str] = []
+        packed: dict[str, list[str]] = {}
         for name in names:
-            self._unlink(name)
+            pack = packs.pack_of(name)
+            if pack is None:
+                self._unlink(name)
+                emptied.append(name)
+            else:
+                packed.setdefault(pack, []).append(name)
+        for pack, some in packed.items():
+            stay, is_gone = packs.take_out(self._place_of_pack(pack), some)
+            busy += stay
+            if is_gone:
+                emptied.append(pack)
+        self._tidy(emptied)
+        return busy
+
+    def _tidy(self, gone: list[str]) -> None:
+        """Remove the folders that files left empty, and make sure that those are gone."""
+        touched: set[Path] = set()
+        for name in gone:
             for folder in list(self._place(name).parents)[:4]:
                 touched.add(folder)
-                if folder == self._kept or not _remove_empty(folder):
+                if folder == self._kept or not remove_empty(folder):
                     break
         for folder in touched:
             with contextlib.suppress(FileNotFoundError):
-                _flush_folder(folder)
+                flush_folder(folder)
 
     def _unlink(self, name: str) -> None:
         # A blob that has just got its row may still be moving: look as `open` does.
@@ -282,19 +334,22 @@ class DiskBlobs:
                     continue
                 return
 
-    def sweep(self, known: Callable[[str], bool]) -> Swept:
+    def sweep(
+        self, known: Callable[[str], bool], packed: Callable[[str], Iterable[str]]
+    ) -> Swept:
         """Finish or remove what was under way when its process ended.
 
-        `known` tells whether a blob has its row. Lanes of living processes are left
-        alone; call it before this one takes anything in.
+        `known` tells whether a blob has its row, `packed` which blobs of a pack have
+        theirs. Lanes of living processes are left alone; call it before this one takes
+        anything in.
         """
         completed = removed = 0
         for lane in sorted(self._arriving.glob("*/")):
-            lock = self._lock if lane == self._mine else _try_lock(lane)
+            lock = self._lock if lane == self._mine else lock_lane(lane)
             if lock < 0:
                 continue
             try:
-                found = self._sweep_lane(lane, known)
+                found = self._sweep_lane(lane, known, packed)
             finally:
                 if lock != self._lock:
                     os.close(lock)
@@ -302,10 +357,19 @@ class DiskBlobs:
             removed += found.removed
         return Swept(completed, removed)
 
-    def _sweep_lane(self, lane: Path, known: Callable[[str], bool]) -> Swept:
+    def _sweep_lane(
+        self,
+        lane: Path,
+        known: Callable[[str], bool],
+        packed: Callable[[str], Iterable[str]],
+    ) -> Swept:
         completed = removed = 0
         for path in list(lane.iterdir()):
-            if _is_name(path.name) and known(path.name):
+            if path.suffix == packs.SUFFIX and _is_name(path.stem):
+                removed += packs.mend(self._place_of_pack(path.stem), packed(path.stem))
+                self._tidy([path.stem])
+                path.unlink()
+            elif _is_name(path.name) and known(path.name):
                 self._move(path, path.name)
                 completed += 1
             elif not path.is_dir():
@@ -323,43 +387,5 @@ class DiskBlobs:
         return min(state.f_bavail * state.f_frsize for state in states)
 
     def names(self) -> list[str]:
-        """Every blob kept; for checks, it walks the whole archive."""
+        """Every file kept, packs among them; for checks, it walks the whole archive."""
         return [path.name for path in self._kept.glob("*/*/*/*")]
-
-
-def _try_lock(lane: Path) -> int:
-    """A descriptor that holds the lane's lock; negative if a process lives there."""
-    descriptor = os.open(f"{lane}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return -1
-    return descriptor
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder that outlives a loss of power, and those above that lack."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        _flush_folder(path.parent)
-
-
-def _remove_empty(folder: Path) -> bool:
-    """Remove the folder if it is empty; whether it is gone."""
-    try:
-        folder.rmdir()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False  # another blob lies there
-    return True
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -31,6 +31,7 @@ from gateway.dicom.normal_forms import (
 )
 from gateway.dicom.query import Sorting
 from gateway.errors import BadRequest
+from gateway.storage import name_groups
 
 #: More patterns or ranges than this are a list for the headers, not for SQL: an engine
 #: bounds the terms of an expression.
@@ -47,7 +48,25 @@ class Condition:
     sql: str
     parameters: list[Any] = field(default_factory=list)
     exact: bool = True  # the filter needs no further check
+    narrow: bool = False  # few rows meet it, and an index leads to them
+    # Rows of which an index tells how many there are: a table with its conditions. Where
+    # they are few, what is `sought` leads to them.
+    counted: str = ""
+    sought: str = ""
 
+
+#: Columns in which equal values are few, and indexed.
+_NARROW = frozenset(
+    {"s.uid", "s.patient_id_key", "s.accession_key", "s.study_id_key", "s.birth_date"}
+    | {"s.study_date", "e.uid", "e.step_date", "i.uid"}
+)
+
+#: Columns in which they may be few or many, with an index, and the tables of these.
+_UNEVEN = {
+    "e.modality_key": "series e",
+    "e.description_key": "series e",
+    "i.sop_class": "instances i",
+}
 
 _Say = Callable[[str, Filter], Condition | None]
 
@@ -60,6 +79,15 @@ def _any_of(column: str, values: list[Any]) -> Condition:
     return Condition(f"{column} IN ({marks})" if values else "0", values)
 
 
+def _equal(column: str, values: list[Any]) -> Condition:
+    condition = _any_of(column, values)
+    condition.narrow = column in _NARROW
+    if column in _UNEVEN:
+        condition.counted = f"{_UNEVEN[column]} WHERE {condition.sql}"
+        condition.sought = condition.sql
+    return condition
+
+
 def _is_empty(column: str, *, exact: bool = True) -> Condition:
     return Condition(f"({column} IS NULL OR {column} = '')", exact=exact)
 
@@ -69,15 +97,20 @@ def _glob(pattern: str) -> str:
     return pattern.replace("[", "[[]")
 
 
-def _any_glob(column: str, patterns: list[str]) -> Condition:
+def _any_glob(column: str, patterns: Sequence[str]) -> Condition:
     sql = " OR ".join([f"{column} GLOB ?"] * len(patterns))
     return Condition(f"({sql})", [_glob(pattern) for pattern in patterns])
+
+
+def _have_prefixes(patterns: Sequence[str]) -> bool:
+    """Whether an index leads to what these match: they begin with plain characters."""
+    return not any(pattern.startswith(("*", "?")) for pattern in patterns)
 
 
 def _uid(column: str, filter_: Filter) -> Condition | None:
     match filter_.match:
         case Exact(values):
-            return _any_of(column, list(values))
+            return _equal(column, list(values))
         case Empty():
             return _is_empty(column)
         case _:
@@ -87,9 +120,12 @@ def _uid(column: str, filter_: Filter) -> Condition | None:
 def _text(column: str, filter_: Filter) -> Condition | None:
     match filter_.match:
         case Exact(values):
-            return _any_of(column, [normalise_text(value) for value in values])
+            return _equal(column, [normalise_text(value) for value in values])
         case Wildcard(patterns):
-            return _any_glob(column, [normalise_text(pattern) for pattern in patterns])
+            patterns = tuple(normalise_text(pattern) for pattern in patterns)
+            condition = _any_glob(column, patterns)
+            condition.narrow = column in _NARROW and _have_prefixes(patterns)
+            return condition
         case Empty():
             return _is_empty(column)
         case _:
@@ -108,17 +144,23 @@ def _name(column: str, filter_: Filter) -> Condition | None:
             return _fuzzy(column, filter_)
         case _:
             return None
-    if isinstance(filter_.match, Exact):
-        patterns = [form for name in names for form in (f"{name}=*", f"*={name}")]
-        middle = [f"*={name}=*" for name in names]
-        condition = _any_glob(column, patterns + middle)
-        exact = _any_of(column, list(names))
-        sql = f"({exact.sql} OR {condition.sql})"
-        return Condition(sql, exact.parameters + condition.parameters, exact=False)
-    forms = [f for n in names for f in (n, f"{n}=*", f"*={n}", f"*={n}=*")]
-    condition = _any_glob(column, forms)
-    condition.exact = False  # a star may have run across component groups
-    return condition
+    compared = _any_of if isinstance(filter_.match, Exact) else _any_glob
+    own, other = compared(column, names), compared("g.key", names)
+    groups = (
+        "SELECT g.study FROM name_groups g WHERE"
+        f" g.kind = {name_groups.KINDS[column.partition('.')[2]]} AND {other.sql}"
+    )
+    if compared is _any_of or _have_prefixes(names):
+        alone = (
+            f"SELECT s.id FROM studies s WHERE {own.sql} AND NOT instr({column}, '=')"
+        )
+        sql = f"s.id IN ({alone} UNION ALL {groups})"
+        return Condition(sql, own.parameters + other.parameters, narrow=True)
+    sql = (
+        f"CASE WHEN instr({column}, '=') THEN EXISTS ({groups} AND g.study = s.id)"
+        f" ELSE {own.sql} END"
+    )
+    return Condition(sql, other.parameters + own.parameters)
 
 
 def _fuzzy(column: str, filter_: Filter) -> Condition | None:
@@ -154,6 +196,8 @@ def _moment(column: str, filter_: Filter) -> Condition | None:
             return _is_empty(column, exact=False)  # what is no date has no place here
         case _:
             return None
+    if all(low == high for low, high in bounds):
+        return _equal(column, [low for low, _ in bounds])
     parts, parameters = [], []
     for low, high in bounds:
         said = [f"{column} IS NOT NULL"]
@@ -189,14 +233,22 @@ def _modalities(column: str, filter_: Filter) -> Condition | None:
     if isinstance(filter_.match, Empty):
         return _is_empty("s.modalities")
     said = _text("m.modality_key", filter_)
-    return said and Condition(of_series.format(said.sql), said.parameters)
+    if said is None:
+        return None
+    counted = f"series m WHERE {said.sql}"
+    return Condition(
+        of_series.format(said.sql),
+        said.parameters,
+        counted=counted if isinstance(filter_.match, Exact) else "",
+        sought=f"s.id IN (SELECT m.study FROM {counted})",
+    )
 
 
 def _sop_classes(column: str, filter_: Filter) -> Condition | None:
     """SOPClassesInStudy, of all instances of the study."""
     said = _uid("c.sop_class", filter_)
     return said and Condition(
-        "EXISTS (SELECT 1 FROM series d JOIN instances c ON c.series = d.id"
+        "EXISTS (SELECT 1 FROM series d CROSS JOIN instances c ON c.series = d.id"
         f" WHERE d.study = s.id AND {said.sql})",
         said.parameters,
     )

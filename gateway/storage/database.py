@@ -12,20 +12,19 @@ import itertools
 import sqlite3
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Callable,
     Iterable,
     Iterator,
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from gateway.errors import BadConfiguration, Busy, StorageFull
-from gateway.storage.threads import to_its_end
+from gateway.storage.threads import Threads
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -96,9 +95,9 @@ class Database(Protocol):
         """Run work as one transaction, and something right before and after it."""
 
     def stream(
-        self, work: Callable[[Session], Iterator[T]]
+        self, work: Callable[[Session], Iterator[T]], rows: int = STREAM_ROWS
     ) -> AsyncGenerator[list[T], None]:
-        """Run work that yields, handing over what it yields in lists."""
+        """Run work that yields, handing over what it yields in lists of so many."""
 
 
 #: Somebody else has the database for longer than we wait.
@@ -183,13 +182,14 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
-        self._readers = ThreadPoolExecutor(READERS, "reader")
+        self._readers = Threads(READERS, "reader")
         self._writer = ThreadPoolExecutor(1, "writer")
         self._places = asyncio.Semaphore(READER_LIMIT)
         self.reads = 0  # that are under way or wait for a place
 
     async def __aenter__(self) -> Self:
         await asyncio.get_running_loop().run_in_executor(self._writer, self._open)
+        self._readers.start()
         return self
 
     async def __aexit__(
@@ -198,7 +198,7 @@ class SqliteDatabase:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._readers.end)
         for connection in self._idle:
             connection.close()
         await asyncio.get_running_loop().run_in_executor(
@@ -323,56 +323,73 @@ class SqliteDatabase:
         try:
             async with self._places:
                 # Work may use more than the connection: who is cancelled waits for it.
-                loop = asyncio.get_running_loop()
-                return await to_its_end(loop.run_in_executor(self._readers, run))
+                return await self._readers.run(run)
         finally:
             self.reads -= 1
 
-    async def _made(self) -> sqlite3.Connection:
-        making = asyncio.get_running_loop().run_in_executor(
-            self._readers, self._connect, _READER_CACHE
-        )
-        try:
-            return await to_its_end(making)
-        except asyncio.CancelledError:
-            if not making.cancelled() and making.exception() is None:
-                making.result().close()
-            raise
+    def _lend(self) -> sqlite3.Connection:
+        return self._kept() or self._connect(_READER_CACHE)
 
-    @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[sqlite3.Connection]:
-        """A connection that stays with one task while it streams."""
+    async def stream(
+        self, work: Callable[[Session], Iterator[T]], rows: int = STREAM_ROWS
+    ) -> AsyncGenerator[list[T], None]:
+        """Run work that yields, handing over what it yields in lists of so many.
+
+        The connection stays with it; a short one costs one hop to a thread.
+        """
+        reading = _Streamed(work, self._lend, rows)
         self.reads += 1
         try:
             async with self._places:
-                connection = self._kept() or await self._made()
                 try:
-                    yield connection
+                    while reading.more:
+                        found = await self._readers.run(reading.some)
+                        if found:
+                            yield found
                 finally:
-                    self._give_back(connection)
+                    if reading.stays:  # it was left early, and SQL is for threads
+                        await self._readers.run(reading.close)
+                    connection = reading.close()
+                    if connection is not None:
+                        self._give_back(connection)
         finally:
             self.reads -= 1
 
-    async def stream(
-        self, work: Callable[[Session], Iterator[T]]
-    ) -> AsyncGenerator[list[T], None]:
-        """Run work that yields, handing over what it yields in lists."""
-        loop = asyncio.get_running_loop()
-        async with self._lent() as connection:
-            session = SqliteSession(connection)
-            rows = work(session)
-            try:
-                more = True
-                while more:
-                    step = loop.run_in_executor(
-                        self._readers, list, itertools.islice(rows, STREAM_ROWS)
-                    )
-                    found = await to_its_end(step)
-                    more = len(found) == STREAM_ROWS
-                    if found:
-                        yield found
-            finally:
-                if session.stays:  # it was left early, and SQL is for threads
-                    closing = loop.run_in_executor(self._readers, session.close)
-                    await to_its_end(closing)
-                session.close()
+
+class _Streamed(Generic[T]):
+    """Work that yields, done a list at a time in whichever thread."""
+
+    def __init__(
+        self,
+        work: Callable[[Session], Iterator[T]],
+        lend: Callable[[], sqlite3.Connection],
+        size: int,
+    ) -> None:
+        self._work = work
+        self._lend = lend
+        self._size = size  # of a list
+        self._connection: sqlite3.Connection | None = None
+        self._session: SqliteSession | None = None
+        self._rows: Iterator[T] = iter(())
+        self.more = True
+
+    @property
+    def stays(self) -> bool:
+        """Whether it holds its view of the database."""
+        return self._session is not None and self._session.stays
+
+    def some(self) -> list[T]:
+        """The next list; there are no more after one that is not full."""
+        if self._session is None:
+            self._connection = self._lend()
+            self._session = SqliteSession(self._connection)
+            self._rows = self._work(self._session)
+        found = list(itertools.islice(self._rows, self._size))
+        self.more = len(found) == self._size
+        return found
+
+    def close(self) -> sqlite3.Connection | None:
+        """Let go of all that is held; the connection, if there was one."""
+        if self._session is not None:
+            self._session.close()
+        return self._connection

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.dicom.hierarchy import Level, Uids
+from gateway.storage import blocks
 from gateway.storage.additions import (
     COUNT_SERIES,
     COUNT_STUDY,
@@ -105,6 +106,7 @@ _STATE = (
 )
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
+_PACKED = "SELECT blob FROM instances WHERE blob > ? AND blob < ?"
 _DESCRIBED = (
     f"SELECT (SELECT version FROM versions WHERE kind = ?), h.json, h.bulk, {COLUMNS}"
     f" FROM {JOINED} LEFT JOIN headers h ON h.instance = i.id WHERE "
@@ -196,6 +198,7 @@ class Index:
         session.execute(COUNT_SERIES, (-1, moment, series))
         session.execute(COUNT_STUDY, (-1, moment, study))
         session.execute(TOTAL, (-1, -size))
+        blocks.remove(session, instance)
         forget(session, Level.INSTANCE, instance)
         if session.execute(_REMOVE_SERIES, (series,)):
             forget(session, Level.SERIES, series)
@@ -223,6 +226,11 @@ class Index:
     def has_blob(self, session: Session, blob: str) -> bool:
         """Whether an instance has this blob."""
         return session.first(_BLOB_EXISTS, (blob,)) is not None
+
+    def packed(self, session: Session, pack: str) -> list[str]:
+        """The blobs in a pack that instances have."""
+        # Their names are the pack's and more digits; `g` comes behind all of these.
+        return [row[0] for row in session.fetch(_PACKED, (pack, f"{pack}g"))]
 
     def instances(
         self, session: Session, level: Level, uids: Sequence[str]

@@ -4,7 +4,6 @@ Each is a walk over the instances under an address, in the order of their number
 gives study, series and instance UID and DICOM JSON.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,17 +97,14 @@ def _valued(blobs: DiskBlobs, kept: list[Any], as_numbers: bool) -> bytes:
     header = inflate(json)
     if syntax in DEFLATED or not (bulk or as_numbers):
         return header
-    descriptor = blobs.open(blob)
-    try:
+    with blobs.open(blob) as opened:
         inliner = Inliner(
             orjson.loads(bulk or b"{}"),
-            lambda offset, size: os.pread(descriptor, size, offset),
+            opened.read,
             big_endian=syntax == BIG_ENDIAN,
             as_numbers=as_numbers,
         )
         return orjson.dumps(inliner.data_set(orjson.loads(header)))
-    finally:
-        os.close(descriptor)
 
 
 # -- of the index ------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def _script(name: str) -> tuple[str, ...]:
 
 
 #: Statements that lead from version N to N + 1, by N.
-STEPS = {0: _script("1.sql"), 1: _script("2.sql"), 2: _script("3.sql")}
+STEPS = {number: _script(f"{number + 1}.sql") for number in range(4)}
 
 #: What this program reads and writes.
 VERSION = len(STEPS)

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import Truncated
+from gateway.memory import read_at_once
+from gateway.places import Opened
 from gateway.storage.blobs import DiskBlobs
-from gateway.storage.memory import read_at_once
 
 #: Bytes handed to the network at a time; each answer holds at most two such chunks.
 CHUNK = 1024 * 1024
@@ -59,13 +60,11 @@ def at_once(blobs: DiskBlobs, pieces: Sequence[Piece]) -> memoryview | None:
 
 
 def _fill_at_once(blobs: DiskBlobs, piece: FileRange, room: memoryview) -> bool:
-    descriptor = blobs.open_at_once(piece.blob)
-    if descriptor is None:
+    opened = blobs.open_at_once(piece.blob)
+    if opened is None:
         return False
-    try:
-        return read_at_once(descriptor, room, piece.start)
-    finally:
-        os.close(descriptor)
+    with opened:
+        return read_at_once(opened.descriptor, room, opened.start + piece.start)
 
 
 class Reading:
@@ -76,7 +75,7 @@ class Reading:
         self._pieces: Iterator[Piece] = iter(pieces)
         self._piece: Piece | None = next(self._pieces, None)
         self._position = 0  # within the piece
-        self._descriptor = -1
+        self._open: Opened | None = None
 
     @property
     def ended(self) -> bool:
@@ -124,13 +123,15 @@ class Reading:
         return count
 
     def _read(self, piece: FileRange, room: memoryview) -> int:
-        if self._descriptor < 0:
-            self._descriptor = self._blobs.open(piece.blob)
+        if self._open is None:
+            self._open = self._blobs.open(piece.blob)
         left = piece.stop - piece.start - self._position
         count = 0
         if left:
             count = os.preadv(
-                self._descriptor, [room[:left]], piece.start + self._position
+                self._open.descriptor,
+                [room[:left]],
+                self._open.start + piece.start + self._position,
             )
             if not count:
                 raise Truncated("the file of an instance is shorter than it was")
@@ -141,9 +142,9 @@ class Reading:
 
     def close(self) -> None:
         """Give the descriptor back; more than once does no harm."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._open is not None:
+            self._open.close()
+            self._open = None
 
 
 def same_bytes(

@@ -1,8 +1,8 @@
-"""Files whose place others took: they stay a while for who reads them just now.
+"""Blobs on their way out: those whose place others took, and those still being read.
 
 An answer names its files before it sends them, and a slow reader comes to the last one
-minutes later. Their names are in the index as garbage all the while: whatever happens,
-the next start removes them.
+minutes later; and what somebody reads within a pack cannot go. Their names are in the
+index as garbage all the while: whatever happens, the next start removes them.
 """
 
 import threading
@@ -40,10 +40,18 @@ class Replaced:
             while self._leaving and (all_of_them or self._leaving[0][0] <= now):
                 names += self._leaving.popleft()[1]
         if names:
-            self._blobs.remove(names)
+            gone = self.remove_now(names)
             with self._lock:
-                self._gone += names
+                self._gone += gone
         return bool(names)
+
+    def remove_now(self, names: Sequence[str]) -> list[str]:
+        """Remove blobs; those that are gone. The others stay for a while. It blocks."""
+        busy = set(self._blobs.remove(names))
+        if busy:
+            with self._lock:
+                self._leaving.append((time.monotonic() + STAYS, sorted(busy)))
+        return [name for name in names if name not in busy]
 
     def gone(self) -> list[str]:
         """The names of those removed since this was asked last: garbage no more."""

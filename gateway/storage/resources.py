@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import orjson
 
 from gateway.dicom.hierarchy import Attributes, Level
+from gateway.storage import blocks
 from gateway.storage.database import Row, Session
 from gateway.storage.entries import inflate
 from gateway.storage.index import COLUMNS, JOINED, Instance
@@ -141,6 +142,7 @@ _HEADERS = (
     f"SELECT i.orthanc_id, h.json FROM {JOINED}"
     " JOIN headers h ON h.instance = i.id WHERE "
 )
+_ARRIVAL = " ORDER BY id LIMIT ? OFFSET ?"
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _LOOKUP = {
     Level.PATIENT: "SELECT orthanc_id FROM patients WHERE patient_id = ?1 OR id IN"
@@ -224,8 +226,7 @@ def pages(
     session: Session, level: Level, since: int, limit: int, header: bool = False
 ) -> Iterator[Resource]:
     """Resources of a level, oldest first; -1 for no limit."""
-    sql = f"SELECT id FROM {_TABLES[level]} ORDER BY id LIMIT ? OFFSET ?"
-    rows = session.iterate(sql, (limit, since))
+    rows = _page(session, level, "id", since, limit)
     return by_ids(session, level, (row[0] for row in rows), header)
 
 
@@ -233,8 +234,17 @@ def identifiers(
     session: Session, level: Level, since: int, limit: int
 ) -> Iterator[str]:
     """Identifiers of resources of a level, oldest first; -1 for no limit."""
-    sql = f"SELECT orthanc_id FROM {_TABLES[level]} ORDER BY id LIMIT ? OFFSET ?"
-    return (row[0] for row in session.iterate(sql, (limit, since)))
+    return (row[0] for row in _page(session, level, "orthanc_id", since, limit))
+
+
+def _page(
+    session: Session, level: Level, column: str, since: int, limit: int
+) -> Iterator[Row]:
+    first = 0
+    if level is Level.INSTANCE:
+        first, since = blocks.place(session, since)
+    sql = f"SELECT {column} FROM {_TABLES[level]} WHERE id >= ?{_ARRIVAL}"
+    yield from session.iterate(sql, (first, limit, since))
 
 
 def related(

@@ -1,9 +1,9 @@
-"""Finding studies, series and instances, and what a search shows of each (PS3.18 10.6).
+"""Finding studies, series and instances (PS3.18 10.6).
 
 One walk over rows in a fixed order. Conditions that the index has columns for narrow it;
 filters on any other attribute are checked on stored headers, and are satisfied by any
-instance below. Study and series attributes come with their children as PS3.18 table
-10.6.3 and Orthanc have it.
+instance below. Of a page, what is found first is which ones are on it, without reading
+more of each than is compared; whole rows are read of these alone.
 """
 
 import itertools
@@ -15,32 +15,53 @@ from typing import Any
 
 import orjson
 
-from gateway.dicom.dictionary import vr_of
 from gateway.dicom.filters import Filter, Universal
 from gateway.dicom.hierarchy import Attributes, Level, tags_of
 from gateway.dicom.matching import matcher
 from gateway.dicom.query import Query
+from gateway.storage import blocks
 from gateway.storage.conditions import (
+    ALIASES,
     COMPUTED,
-    ONLINE,
     Condition,
     order_by,
     say,
 )
 from gateway.storage.database import Row, Session
-from gateway.storage.entries import inflate
+from gateway.storage.shown import COLUMNS, Found, Shown, headers_below
 
-_STUDY = "s.id, s.uid, s.attributes, s.modalities, s.series_count, s.instance_count"
-_SERIES = "e.id, e.uid, e.attributes, e.instance_count"
-_SERIES_COUNT = 9  # the place of that count in a row of a series or an instance
-_INSTANCE = "i.id, i.uid, i.attributes, i.sop_class"
+__all__ = ["Found", "Remaining", "Search", "matching"]
 
-_SELECT = {
-    Level.STUDY: f"SELECT {_STUDY} FROM studies s",
-    Level.SERIES: f"SELECT {_STUDY}, {_SERIES} FROM series e"
+# Where conditions at some level lead to few rows, these are the beginning; where none do,
+# one walks in the order of arrival, over an index that holds all that is compared, and may
+# stop early. The engine guesses badly which it is: it is told (CROSS JOIN).
+_LED = {
+    (Level.STUDY, Level.STUDY): "studies s",
+    (Level.SERIES, Level.STUDY): "studies s CROSS JOIN series e ON e.study = s.id",
+    (Level.SERIES, Level.SERIES): "series e CROSS JOIN studies s ON s.id = e.study",
+    (Level.INSTANCE, Level.STUDY): "studies s CROSS JOIN series e ON e.study = s.id"
+    " CROSS JOIN instances i ON i.series = e.id",
+    (Level.INSTANCE, Level.SERIES): "series e CROSS JOIN studies s ON s.id = e.study"
+    " CROSS JOIN instances i ON i.series = e.id",
+    (Level.INSTANCE, Level.INSTANCE): "instances i CROSS JOIN series e"
+    " ON e.id = i.series CROSS JOIN studies s ON s.id = e.study",
+}
+_TABLES = {
+    Level.STUDY: "studies s",
+    Level.SERIES: "series e JOIN studies s ON s.id = e.study",
+    Level.INSTANCE: "instances i JOIN series e ON e.id = i.series"
     " JOIN studies s ON s.id = e.study",
-    Level.INSTANCE: f"SELECT {_STUDY}, {_SERIES}, {_INSTANCE} FROM instances i"
-    " JOIN series e ON e.id = i.series JOIN studies s ON s.id = e.study",
+}
+_OWN = {
+    Level.STUDY: "studies s INDEXED BY studies_keys",
+    Level.SERIES: "series e INDEXED BY series_keys",
+    Level.INSTANCE: "instances i NOT INDEXED",
+}
+_WALK = {
+    Level.STUDY: _OWN[Level.STUDY],
+    Level.SERIES: f"{_OWN[Level.SERIES]} CROSS JOIN studies s ON s.id = e.study",
+    Level.INSTANCE: f"{_OWN[Level.INSTANCE]} CROSS JOIN series e ON e.id = i.series"
+    " CROSS JOIN studies s ON s.id = e.study",
 }
 
 # Within a study the numbers that people gave; across studies the order of arrival, so
@@ -54,54 +75,21 @@ _ORDER = {
     (Level.INSTANCE, 2): "s.id, e.id, i.number, i.id",
 }
 
-#: Headers below a row, to check filters on attributes that have no column.
-_BELOW = {
-    Level.STUDY: "SELECT h.json FROM series e JOIN instances i ON i.series = e.id"
-    " JOIN headers h ON h.instance = i.id WHERE e.study = ?",
-    Level.SERIES: "SELECT h.json FROM instances i JOIN headers h ON h.instance = i.id"
-    " WHERE i.series = ?",
-    Level.INSTANCE: "SELECT h.json FROM headers h WHERE h.instance = ?",
-}
-_SOP_CLASSES = (
-    "SELECT DISTINCT i.sop_class FROM series e JOIN instances i ON i.series = e.id"
-    " WHERE e.study = ? AND i.sop_class <> '' ORDER BY 1"
-)
+#: So many series, or instances, are better sought out than met on the way to a study, a
+#: series, an instance: below them hang the more that have to be put in order.
+RARE = {Level.STUDY: 5000, Level.SERIES: 2000, Level.INSTANCE: 1500}
 
-#: Shown of each row, empty when unknown (PS3.18 tables 10.6.3-3 to -5).
-REQUIRED = {
-    Level.STUDY: (
-        *("00080020", "00080030", "00080050", "00080061", "00080090", "00100010"),
-        *("00100020", "00100030", "00100040", "0020000D", "00200010", "00201206"),
-        "00201208",
-    ),
-    Level.SERIES: ("00080060", "0020000E", "00200011", "00201209"),
-    Level.INSTANCE: ("00080016", "00080018", "00200013"),
-}
-#: Shown of each row when there is a value.
-KNOWN = {
-    Level.STUDY: frozenset({"00080201"}),
-    Level.SERIES: frozenset(
-        {"00080201", "0008103E", "00400244", "00400245", "00400275"}
-    ),
-    Level.INSTANCE: frozenset(
-        {"00080201", "00280008", "00280010", "00280011", "00280100"}
-    ),
-}
+# A page is one list of ids up to this length.
+_LONGEST_PAGE = 2000
 
+# What the parts of an address name.
+_WITHIN = ((Level.STUDY, "s.uid"), (Level.SERIES, "e.uid"))
 
 #: Matches beyond a page are counted up to this many,
-MOST_COUNTED = 10_000
+MOST_COUNTED = 1_000
 
 #: and for so many seconds, where headers have to be looked at.
-COUNTING_TIME = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One match: its address, and the attributes to show of it."""
-
-    uids: tuple[str, ...]  # of the study, the series, the instance, as far as it goes
-    attributes: Attributes
+COUNTING_TIME = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +100,6 @@ class Remaining:
     complete: bool  # whether these are all, as far as anybody looked
 
 
-def find(session: Session, query: Query) -> Iterator[Found]:
-    """The matches of the query, in their order, within its limit and offset."""
-    search = _Search(session, query, order=order_by(query.order, query.level))
-    return search.matches()
-
-
 def matching(
     session: Session, query: Query, more: Sequence[Condition], order: str
 ) -> Iterator[Row]:
@@ -125,15 +107,12 @@ def matching(
 
     They begin with the id of the study, at 6 and 10 are those of series and instance.
     """
-    return _Search(session, query, more, order).rows()
+    yield from Search(session, query, more, order).rows()
 
 
-def remaining(session: Session, query: Query) -> Remaining:
-    """How many matches the limit of the query cut off, counted for a moment only."""
-    return _Search(session, query).remaining()
+class Search:
+    """One search, in a session. All of it is for a thread, making one included."""
 
-
-class _Search:
     def __init__(
         self,
         session: Session,
@@ -144,13 +123,20 @@ class _Search:
         self._session = session
         self._query = query
         self._more = more
-        self._order = order
+        order = order or order_by(query.order, query.level)
+        # In the order of an index, of which conditions may only choose a part.
+        named = {one.tag for one in query.order}
+        self._along = bool(order) and all(f.path[0] in named for f in query.filters)
+        # Pages follow the order of arrival, so that what comes in meanwhile comes last.
+        self._paged = query.limit is not None or query.offset > 0
+        within = 0 if self._paged else len(query.within)
+        self._order = f" ORDER BY {order or _ORDER[query.level, within]}"
         self._conditions: dict[Level, list[Condition]] = {level: [] for level in Level}
         self._unsaid: list[Filter] = []
+        self._after_page: int | None = None  # matches, once the page is found
+        self._tested: Iterator[tuple[Row, bool]] = iter(())  # rows behind the page
         for filter_ in query.filters:
             self._sort(filter_)
-        self._shown = query.shown()
-        self._parents: dict[int, Attributes] = {}
 
     def _sort(self, filter_: Filter) -> None:
         if isinstance(filter_.match, Universal):
@@ -159,92 +145,158 @@ class _Search:
         said = say(filter_, query.case_sensitive, query.case_sensitive_names)
         if said is not None:
             self._conditions[said[0]].append(said[1])
+            self._seek(said[1])
         if said is None or not said[1].exact:
             self._unsaid.append(filter_)
 
-    def matches(self) -> Iterator[Found]:
-        return map(self._found, self.rows())
+    def _seek(self, condition: Condition) -> None:
+        """Let a condition be where to begin, if an index tells that few rows meet it."""
+        if condition.narrow or not condition.counted:
+            return
+        sql = f"SELECT 1 FROM {condition.counted} LIMIT 1 OFFSET ?"
+        parameters = [*condition.parameters, RARE[self._query.level]]
+        if self._session.first(sql, parameters) is None:
+            condition.narrow, condition.sql = True, condition.sought
 
-    def rows(self) -> Iterator[Row]:
+    def matches(self) -> Iterator[Found]:
+        """What is shown of the matches, in their order, within limit and offset."""
+        # With a page come the ids of those behind it: they have not to be found again.
+        rows = self.rows(spare=MOST_COUNTED + 1)
+        return map(Shown(self._session, self._query).found, rows)
+
+    def rows(self, spare: int = 0) -> Iterator[Row]:
+        """The rows of the matches; so many more are looked for, to be counted."""
+        if self._unsaid or not self._paged:
+            return self._whole_rows()
+        limit = self._query.limit
+        if limit is None or limit > _LONGEST_PAGE:
+            return self._rows_among(*self._ids(-1 if limit is None else limit))
+        sql, parameters = self._ids(limit + spare)
+        ids = [row[0] for row in self._session.fetch(sql, parameters)]
+        self._after_page = max(len(ids) - limit, 0) if spare else None
+        listed = orjson.dumps(ids[:limit]).decode()
+        return self._rows_among("SELECT value FROM json_each(?)", [listed])
+
+    def _whole_rows(self) -> Iterator[Row]:
         query = self._query
-        sql, parameters = self._statement()
+        source, parameters = self._source(whole=True)
+        sql = f"SELECT {COLUMNS[query.level]} FROM {source}{self._order}"
+        rows = self._session.iterate(sql, parameters)
+        if self._unsaid:
+            passes = self._checks()
+            self._tested = ((row, passes(row)) for row in rows)
+            rows = (row for row, passed in self._tested if passed)
         stop = None if query.limit is None else query.offset + query.limit
         if stop is not None and stop > sys.maxsize:
             stop = None
-        if not self._unsaid:
-            limit = -1 if query.limit is None else query.limit
-            sql += " LIMIT ? OFFSET ?"
-            return self._session.iterate(sql, [*parameters, limit, query.offset])
-        rows = self._session.iterate(sql, parameters)
-        passing = filter(self._checks(), rows)
-        return itertools.islice(passing, query.offset, stop)
+        return itertools.islice(rows, query.offset, stop)
+
+    def _ids(self, limit: int) -> tuple[str, list[Any]]:
+        source, parameters, offset = self._after(self._query.offset)
+        own = ALIASES[self._query.level]
+        sql = f"SELECT {own}.id FROM {source}{self._order} LIMIT ? OFFSET ?"
+        return sql, [*parameters, limit, offset]
+
+    def _rows_among(self, ids: str, parameters: list[Any]) -> Iterator[Row]:
+        level = self._query.level
+        among = f"WHERE {ALIASES[level]}.id IN ({ids})"
+        sql = f"SELECT {COLUMNS[level]} FROM {_LED[level, level]} {among}{self._order}"
+        return self._session.iterate(sql, parameters)
 
     def remaining(self) -> Remaining:
+        """How many matches the limit cut off, counted for a moment only.
+
+        To be asked when the matches were taken, or so many that nobody takes more at once.
+        """
         start = self._query.offset + (self._query.limit or 0)
         if start > sys.maxsize:
             return Remaining(0, complete=True)
-        sql, parameters = self._statement()
-        if not self._unsaid:
-            _, _, conditions = sql.partition(" FROM ")
-            sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM {conditions} LIMIT ? OFFSET ?)"
+        if self._unsaid:
+            return self._passing_after(start)
+        count = self._after_page
+        if count is None:
+            source, parameters, start = self._after(start)
+            sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM {source} LIMIT ? OFFSET ?)"
             row = self._session.first(sql, [*parameters, MOST_COUNTED + 1, start])
             count = row[0] if row else 0
-            return Remaining(min(count, MOST_COUNTED), complete=count <= MOST_COUNTED)
-        return self._passing_after(start, self._session.iterate(sql, parameters))
+        return Remaining(min(count, MOST_COUNTED), complete=count <= MOST_COUNTED)
 
-    def _passing_after(self, start: int, rows: Iterator[Row]) -> Remaining:
+    def _passing_after(self, start: int) -> Remaining:
         """Count what passes the checks, as far as one gets in a short time."""
-        passes = self._checks()
+        limit = self._query.limit or 0
+        if limit > _LONGEST_PAGE:
+            self._whole_rows()  # from the start: the page is still being read
+        else:
+            start = 0  # the page has been read to its end
         until = time.monotonic() + COUNTING_TIME
         found = 0
-        for row in rows:
-            found += passes(row)
+        for _, passed in self._tested:
             if found > start + MOST_COUNTED or time.monotonic() > until:
                 break
+            found += passed
         else:
             return Remaining(max(found - start, 0), complete=True)
         return Remaining(min(max(found - start, 0), MOST_COUNTED), complete=False)
 
     # -- which rows ------------------------------------------------------------------
 
-    def _statement(self) -> tuple[str, list[Any]]:
-        level = self._query.level
-        said = [Condition("1"), *self._more]
-        for column, uid in zip(("s.uid", "e.uid"), self._query.within, strict=False):
-            said.append(Condition(f"{column} = ?", [uid]))
-        for own in Level:
-            if own <= level:
-                said += self._conditions[own]
-        below = self._below()
-        if below:
-            said.append(below)
-        where = " AND ".join(condition.sql for condition in said)
-        # Pages follow the order of arrival, so that what comes in meanwhile comes last.
-        paged = self._query.limit is not None or self._query.offset
-        order = self._order or _ORDER[level, 0 if paged else len(self._query.within)]
-        parameters = [p for condition in said for p in condition.parameters]
-        return f"{_SELECT[level]} WHERE {where} ORDER BY {order}", parameters
+    def _after(self, offset: int) -> tuple[str, list[Any], int]:
+        """The tables and conditions of which to pass over so many rows."""
+        source, parameters = self._source(whole=False)
+        if source != _OWN[Level.INSTANCE]:
+            return source, parameters, offset
+        first, offset = blocks.place(self._session, offset)
+        return f"{source} WHERE i.id >= ?", [first], offset
 
-    def _below(self) -> Condition | None:
+    def _source(self, *, whole: bool) -> tuple[str, list[Any]]:
+        """The tables, and the conditions that rows of them meet, with parameters.
+
+        The tables above are among them where something is asked of these, or if the
+        `whole` rows are wanted.
+        """
+        level = self._query.level
+        at = {own: list(self._conditions[own]) for own in Level if own <= level}
+        at[level] += self._below()
+        within = zip(_WITHIN, self._query.within, strict=False)
+        for (own, column), uid in within:
+            at[own].append(Condition(f"{column} = ?", [uid], narrow=True))
+        above = [one for own in at if own < level for one in at[own]]
+        said = [*above, *at[level], *self._more]
+        leading = [own for own in at if any(one.narrow for one in at[own])]
+        if leading:
+            tables = _LED[level, leading[-1]]
+        elif self._more or self._along:
+            tables = _TABLES[level]
+        elif level is Level.SERIES and above and not whole:
+            tables, said = _OWN[level], [_of_studies(above), *at[level]]
+        else:
+            tables = _WALK[level] if above or whole else _OWN[level]
+        if not said:
+            return tables, []
+        where = _all_of(said)
+        return f"{tables} WHERE {where.sql}", where.parameters
+
+    def _below(self) -> Iterator[Condition]:
         """Conditions on series and instances below: some child satisfies them all."""
         level = self._query.level
         series = self._conditions[Level.SERIES] if level < Level.SERIES else []
         instance = self._conditions[Level.INSTANCE] if level < Level.INSTANCE else []
         said = series + instance
         if not said:
-            return None
-        where = " AND ".join(condition.sql for condition in said)
-        parameters = [p for condition in said for p in condition.parameters]
+            return
+        own, parent, tables = "s.id", "e.study", "series e"
         if level is Level.SERIES:
-            tables, link = "instances i", "i.series = e.id"
+            own, parent, tables = "e.id", "i.series", "instances i"
         elif instance:
             tables = "series e JOIN instances i ON i.series = e.id"
-            link = "e.study = s.id"
+        where = _all_of(said)
+        if any(condition.narrow for condition in said):
+            sql = f"{own} IN (SELECT {parent} FROM {tables} WHERE {where.sql})"
+            yield Condition(sql, where.parameters, narrow=True)
         else:
-            tables, link = "series e", "e.study = s.id"
-        return Condition(
-            f"EXISTS (SELECT 1 FROM {tables} WHERE {link} AND {where})", parameters
-        )
+            tables = tables.replace("JOIN", "CROSS JOIN")  # from the parent down
+            sql = f"SELECT 1 FROM {tables} WHERE {parent} = {own} AND {where.sql}"
+            yield Condition(f"EXISTS ({sql})", where.parameters)
 
     # -- what SQL could not say --------------------------------------------------------
 
@@ -259,10 +311,11 @@ class _Search:
         sensitive = query.case_sensitive, query.case_sensitive_names
         own_test = matcher(own, *sensitive)
         deep_test = matcher(deep, *sensitive)
+        session = self._session
 
         def passes(row: Row) -> bool:
-            return own_test(self._held(row)) and (
-                not deep or any(map(deep_test, self._headers_below(row)))
+            return own_test(_held(row)) and (
+                not deep or any(map(deep_test, headers_below(session, level, row)))
             )
 
         return passes
@@ -271,128 +324,23 @@ class _Search:
         tag = filter_.path[0]
         return tag not in own_tags and tag not in COMPUTED
 
-    def _headers_below(self, row: Row) -> Iterator[Attributes]:
-        level = self._query.level
-        number = row[{Level.STUDY: 0, Level.SERIES: 6, Level.INSTANCE: 10}[level]]
-        for (header,) in self._session.iterate(_BELOW[level], (number,)):
-            yield orjson.loads(inflate(header))
 
-    def _held(self, row: Row) -> Attributes:
-        """All attributes that the rows of the match and its parents hold."""
-        held = orjson.loads(row[2])
-        for place in (8, 12):
-            if place < len(row):
-                held |= orjson.loads(row[place])
-        attributes: Attributes = held
-        return attributes
-
-    # -- what is shown ---------------------------------------------------------------
-
-    def _found(self, row: Row) -> Found:
-        level, query = self._query.level, self._query
-        uids = tuple(row[place] for place in (1, 7, 11) if place < len(row))
-        shown: Attributes = {}
-        if level is Level.STUDY or not query.names("0020000D"):
-            shown |= self._study(row, own=level is Level.STUDY)
-        if level is Level.SERIES or (
-            level is Level.INSTANCE and not query.names("0020000E")
-        ):
-            shown |= self._series(row, own=level is Level.SERIES)
-        if level is Level.INSTANCE:
-            shown |= self._instance(row)
-        shown["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
-        for tag, uid in zip(("0020000D", "0020000E", "00080018"), uids, strict=False):
-            shown[tag] = {"vr": "UI", "Value": [uid]}
-        missing = self._shown.difference(shown)
-        if missing or (query.include_all and level is Level.INSTANCE):
-            self._include(row, missing, shown)
-        return Found(uids, _without_references(dict(sorted(shown.items()))))
-
-    def _study(self, row: Row, *, own: bool) -> Attributes:
-        if not own and row[0] in self._parents:
-            return self._parents[row[0]]
-        shown = self._select(orjson.loads(row[2]), Level.STUDY)
-        shown |= _counted(row)
-        if own:
-            shown |= ONLINE
-        else:
-            self._parents = {row[0]: shown}
-        return shown
-
-    def _series(self, row: Row, *, own: bool) -> Attributes:
-        key = -row[6]  # beside the studies, whose keys are positive
-        if not own and key in self._parents:
-            return self._parents[key]
-        shown = self._select(orjson.loads(row[8]), Level.SERIES)
-        shown["00201209"] = _element("IS", [row[_SERIES_COUNT]])
-        if not own:
-            self._parents[key] = shown
-        return shown
-
-    def _instance(self, row: Row) -> Attributes:
-        shown = self._select(orjson.loads(row[12]), Level.INSTANCE)
-        shown |= ONLINE
-        if row[13]:
-            shown["00080016"] = _element("UI", [row[13]])
-        return shown
-
-    def _select(self, held: Attributes, level: Level) -> Attributes:
-        if self._query.include_all:
-            shown = dict(held)
-        else:
-            wanted = self._shown | KNOWN[level]
-            shown = {tag: held[tag] for tag in held if tag in wanted}
-        for tag in REQUIRED[level]:
-            shown[tag] = held.get(tag) or {"vr": vr_of(tag)}
-        return shown
-
-    def _include(self, row: Row, missing: frozenset[str], shown: Attributes) -> None:
-        """Show what the rows do not hold: from the header of the first instance."""
-        if missing & COMPUTED:
-            shown |= self._computed(row, missing)
-            missing = missing.difference(shown)
-        header = next(self._headers_below(row), {})
-        if self._query.include_all and self._query.level is Level.INSTANCE:
-            whole = {k: e for k, e in header.items() if "BulkDataURI" not in e}
-            shown |= {**whole, **shown}
-        for tag in missing.difference(shown):
-            shown[tag] = header.get(tag, {"vr": vr_of(tag)})
-
-    def _computed(self, row: Row, tags: frozenset[str]) -> Attributes:
-        """Those of the tags that no header holds."""
-        known = _counted(row) | ONLINE
-        if len(row) > _SERIES_COUNT:
-            known["00201209"] = _element("IS", [row[_SERIES_COUNT]])
-        if "00080062" in tags:
-            classes = [r[0] for r in self._session.fetch(_SOP_CLASSES, (row[0],))]
-            known["00080062"] = _element("UI", classes)
-        return {tag: known[tag] for tag in tags if tag in known}
+def _held(row: Row) -> Attributes:
+    """All attributes that the rows of the match and its parents hold."""
+    held: Attributes = orjson.loads(row[2])
+    for place in (8, 12):
+        if place < len(row):
+            held |= orjson.loads(row[place])
+    return held
 
 
-def _element(vr: str, values: list[Any]) -> dict[str, Any]:
-    return {"vr": vr, "Value": values} if values else {"vr": vr}
+def _all_of(said: Sequence[Condition]) -> Condition:
+    where = " AND ".join(condition.sql for condition in said)
+    return Condition(where, [p for condition in said for p in condition.parameters])
 
 
-def _counted(row: Row) -> Attributes:
-    """What a study's row counts of its children."""
-    return {
-        "00080061": _element("CS", row[3].split("\\") if row[3] else []),
-        "00201206": _element("IS", [row[4]]),
-        "00201208": _element("IS", [row[5]]),
-    }
-
-
-def _without_references(attributes: Attributes) -> Attributes:
-    """The attributes with nothing where a value stayed in its file.
-
-    A search shows values; the way to those that are not in its answer is metadata.
-    """
-    return {tag: _without_reference(element) for tag, element in attributes.items()}
-
-
-def _without_reference(element: dict[str, Any]) -> dict[str, Any]:
-    if "BulkDataURI" in element:
-        return {"vr": element["vr"]}
-    if element["vr"] == "SQ" and "Value" in element:
-        return {"vr": "SQ", "Value": list(map(_without_references, element["Value"]))}
-    return element
+def _of_studies(said: Sequence[Condition]) -> Condition:
+    """Conditions on studies, for series alone: first which studies they are."""
+    where = _all_of(said)
+    studies = f"SELECT s.id FROM {_OWN[Level.STUDY]} WHERE {where.sql}"
+    return Condition(f"e.study IN ({studies})", where.parameters)

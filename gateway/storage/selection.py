@@ -17,6 +17,7 @@ from gateway.errors import BadRequest
 from gateway.storage.conditions import ALIASES, Condition, column_of
 from gateway.storage.database import Row, Session
 from gateway.storage.search import matching
+from gateway.storage.shown import PLACE_OF_ID
 
 Constraint = Literal["All", "Any", "None"]
 
@@ -26,7 +27,6 @@ _ID = {
     Level.SERIES: "e.id",
     Level.INSTANCE: "i.id",
 }
-_PLACE = {Level.STUDY: 0, Level.SERIES: 6, Level.INSTANCE: 10}
 _TABLES = {Level.PATIENT: "patients", Level.STUDY: "studies", Level.SERIES: "series"}
 _PATIENT_OF = "SELECT patient FROM studies WHERE id = ?"
 _LABELLED = (
@@ -81,7 +81,7 @@ def select(session: Session, wanted: Selection) -> Iterator[int]:
     more = [*_labels(wanted), *_parents(wanted)]
     rows = matching(session, query, more, _order(wanted, query.level))
     if not patients:
-        return (row[_PLACE[wanted.level]] for row in rows)
+        return (row[PLACE_OF_ID[wanted.level]] for row in rows)
     stop = None if wanted.limit is None else wanted.since + wanted.limit
     return itertools.islice(_patients(session, rows), wanted.since, stop)
 

@@ -4,11 +4,13 @@ The bytes of a file go from the page cache to the network by `sendfile`; what st
 between files is sent as it is.
 """
 
+import math
 import os
 import select
 from collections.abc import Sequence
 
 from gateway.errors import Truncated
+from gateway.places import Opened
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.reading import FileRange, Piece
 
@@ -28,24 +30,26 @@ class Sending:
         self._pieces = iter(pieces)
         self._piece: Piece | None = next(self._pieces, None)
         self._position = 0  # within the piece
-        self._descriptor = -1
+        self._open: Opened | None = None
         self.sent = 0  # bytes that are gone
 
-    def push(self, socket: int) -> bool:
+    def push(self, socket: int, most: int | None = None) -> bool:
         """Send until all is sent, which is True, or the reader does not keep up.
 
-        `socket` does not block. Raises NotFound when a file is gone, Truncated when one
-        is too short, OSError when the connection is.
+        Or until about `most` bytes have gone. `socket` does not block. Raises NotFound
+        when a file is gone, Truncated when one is too short, OSError when the connection
+        is.
         """
         ready = select.poll()
         ready.register(socket, select.POLLOUT)
-        while self._piece is not None:
+        enough = math.inf if most is None else self.sent + most
+        while self._piece is not None and self.sent < enough:
             try:
                 self._send(socket, self._piece)
             except BlockingIOError:
                 if not ready.poll(_PATIENCE):
                     return False
-        return True
+        return self._piece is None
 
     def _send(self, socket: int, piece: Piece) -> None:
         if isinstance(piece, bytes):
@@ -62,18 +66,18 @@ class Sending:
             self._position = 0
 
     def _send_file(self, socket: int, piece: FileRange, left: int) -> int:
-        if self._descriptor < 0:
-            self._descriptor = self._blobs.open(piece.blob)
+        if self._open is None:
+            self._open = self._blobs.open(piece.blob)
         if not left:
             return 0
-        offset = piece.start + self._position
-        sent = os.sendfile(socket, self._descriptor, offset, min(left, _STEP))
+        offset = self._open.start + piece.start + self._position
+        sent = os.sendfile(socket, self._open.descriptor, offset, min(left, _STEP))
         if not sent:
             raise Truncated("the file of an instance is shorter than it was")
         return sent
 
     def close(self) -> None:
         """Give the descriptor back; more than once does no harm."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._open is not None:
+            self._open.close()
+            self._open = None

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from gateway.storage.blobs import as_our_own
+from gateway.storage.disk import as_our_own
 from gateway.storage.threads import in_thread
 
 T = TypeVar("T")

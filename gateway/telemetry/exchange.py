@@ -9,10 +9,11 @@ from contextvars import ContextVar
 class Exchange:
     """A request and its answer, as far as they are counted."""
 
-    __slots__ = ("id", "past", "retrieved", "route")
+    __slots__ = ("id", "past", "retrieved", "route", "started")
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, started: float = 0.0) -> None:
         self.id = request_id
+        self.started = started  # by the clock of `time.perf_counter`
         self.route: tuple[str, str] | None = None  # method and pattern, once known
         self.past = 0  # bytes that the kernel sent past the writer
         self.retrieved = 0  # instances in the answer to a retrieval by WADO-RS

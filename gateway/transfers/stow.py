@@ -6,15 +6,14 @@ again goes on behind the last confirmed batch. One instance that the remote refu
 not keep the others from it.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.archive import Archive, Instance
 from gateway.errors import NotFound, RemoteFailure
 from gateway.jobs.engine import Run, Work
-from gateway.remote.client import DicomWebClient, Sendable, StoreAnswer
+from gateway.remote.client import DicomWebClient, StoreAnswer
 from gateway.remote.servers import Servers
 from gateway.transfers.reporting import (
     Failures,
@@ -182,19 +181,11 @@ class _Sending:
     async def _request(self, batch: _Batch) -> StoreAnswer:
         return await self._client.store(
             "/studies",
-            [self._sendable(instance) for instance in batch.instances],
+            [self._archive.file_range(instance) for instance in batch.instances],
+            self._archive,
             headers=self._run.request.get("HttpHeaders", {}),
             sent=self._sent,
         )
-
-    def _sendable(self, instance: Instance) -> Sendable:
-        async def chunks() -> AsyncIterator[bytes]:
-            pieces = [self._archive.file_range(instance)]
-            async with aclosing(self._archive.read(pieces)) as read:
-                async for chunk in read:
-                    yield bytes(chunk)
-
-        return Sendable(instance.size, chunks)
 
     def _sent(self, size: int) -> None:
         self._under_way += size

@@ -48,7 +48,7 @@ class Addresses:
             scheme = told.get("proto", scheme)
             host = told.get("host", host)
             prefix = _prefix(headers)
-        if not _HOST.fullmatch(host):
+        if not _is_host(host):
             host = _FALLBACK
         return f"{scheme}://{host}{prefix}"
 
@@ -61,6 +61,11 @@ class Addresses:
             return True
         address = _address(peer)
         return address is not None and any(address in one for one in self.trusted)
+
+
+@lru_cache(256)
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None
 
 
 @lru_cache(256)

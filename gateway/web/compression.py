@@ -60,6 +60,16 @@ def _wanted(request: web.Request) -> str | None:
         return None
 
 
+def goes_as_it_is(request: web.Request, response: web.Response) -> bool:
+    """Whether a complete answer is not to be compressed; notes in it if it could be."""
+    if not gateway(request).settings.http_compression_enabled:
+        return True
+    body = response.body
+    if not isinstance(body, bytes) or _coding(request, response) is None:
+        return True
+    return len(body) < WORTH_IT
+
+
 async def compress(request: web.Request, response: web.StreamResponse) -> None:
     """Compress an answer that is complete and not sent yet."""
     if not isinstance(response, web.Response) or response.prepared:

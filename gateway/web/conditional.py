@@ -16,10 +16,9 @@ _DIGEST = 12  # bytes
 
 def etag(request: web.Request, *state: object) -> str:
     """The tag of an answer to this request, made of this state."""
-    digest = blake2b(digest_size=_DIGEST)
     asked = (gateway(request).version, public_root(request), request.path_qs)
-    for part in (*asked, *state):
-        digest.update(str(part).encode(errors="surrogateescape") + b"\0")
+    text = "\0".join(map(str, (*asked, *state)))
+    digest = blake2b(text.encode(errors="surrogateescape"), digest_size=_DIGEST)
     return f'W/"{digest.hexdigest()}"'
 
 
@@ -36,5 +35,7 @@ def not_modified(
 def listed(request: web.Request) -> set[str]:
     """The tags that a client holds; one compared as strong would not be found here."""
     values = request.headers.getall("If-None-Match", ())
+    if not values:
+        return set()
     tags = {tag.strip() for value in values for tag in value.split(",")}
     return {tag if tag.startswith("W/") else f"W/{tag}" for tag in tags}

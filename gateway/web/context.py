@@ -20,7 +20,7 @@ from gateway.web.addresses import Addresses
 from gateway.web.answers import Answers
 from gateway.web.inflating import Inflating
 from gateway.wire.inflating import CODINGS
-from gateway.wire.media import MediaType, accept_of
+from gateway.wire.media import Choice, MediaType, Offer, accept_of
 
 #: Content codings that change nothing.
 _AS_IT_IS = frozenset({"", "identity"})
@@ -58,7 +58,7 @@ class Ending:
 GATEWAY = web.AppKey("gateway", Gateway)
 ENDING = web.AppKey("ending", Ending)  # only where there is a server to be ended
 
-#: In a request: the public address that what is held stands under, if it is another.
+#: In a request: the public address that what is held stands under, once it is known.
 ROOT = web.RequestKey("root", str)
 
 
@@ -69,11 +69,11 @@ def gateway(request: web.Request) -> Gateway:
 
 def public_root(request: web.Request) -> str:
     """The address of the DICOMweb server as this client sees it, with a last slash."""
-    if ROOT in request:
-        return request[ROOT]
-    return gateway(request).addresses.root(
-        request.headers, request.remote, request.secure
-    )
+    if ROOT not in request:
+        request[ROOT] = gateway(request).addresses.root(
+            request.headers, request.remote, request.secure
+        )
+    return request[ROOT]
 
 
 def accept(request: web.Request) -> list[MediaType]:
@@ -83,12 +83,21 @@ def accept(request: web.Request) -> list[MediaType]:
     )
 
 
+def chosen(request: web.Request, choice: Choice) -> Offer | None:
+    """What the client chooses of what there is (PS3.18 8.7.8.1); raises BadRequest."""
+    return choice.of(
+        request.query.getall("accept", ()), request.headers.getall("Accept", ())
+    )
+
+
 def check_charset(request: web.Request) -> None:
     """Raise BadRequest if text is asked for in other characters than UTF-8 (8.3.3.2).
 
     The Accept-Charset header is passed over, as RFC 9110 12.5.2 wants it today.
     """
-    asked = ",".join(request.query.getall("charset", []))
+    if "charset" not in request.query:
+        return
+    asked = ",".join(request.query.getall("charset"))
     wanted = {name.split(";")[0].strip().lower() for name in asked.split(",")} - {""}
     if wanted and not wanted & _CHARSETS:
         raise BadRequest("charset: text is given in utf-8 here")

@@ -52,23 +52,27 @@ class Hosts:
         `peer` is the address of the other end, None for a Unix socket. Browsers always
         say a host.
         """
+        if not self.takes(host, peer):
+            raise Misdirected(
+                "this server does not go by that name:"
+                " name it in AllowedHosts, or the proxy in TrustedProxies"
+            )
+
+    def takes(self, host: str, peer: str | None) -> bool:
+        """Whether a request is for this server; said as in `check`."""
         if not self.strict or not host or peer is None or ANY in self.names:
-            return
+            return True
         name = _name(host)
         if name in self.names or name == _LOCAL or name.endswith(f".{_LOCAL}"):
-            return
-        if _address(name) is not None or self._is_proxy(peer):
-            return
-        raise Misdirected(
-            "this server does not go by that name:"
-            " name it in AllowedHosts, or the proxy in TrustedProxies"
-        )
+            return True
+        return _address(name) is not None or self._is_proxy(peer)
 
     def _is_proxy(self, peer: str) -> bool:
         address = _address(peer.partition("%")[0])
         return address is not None and any(address in one for one in self.proxies)
 
 
+@lru_cache(256)
 def _name(host: str) -> str:
     """The host without its port, the brackets of an address, and a last dot."""
     name = _PORT.sub("", host) if host.count(":") < 2 or "]" in host else host

@@ -1,14 +1,18 @@
 """Around every handler: the door, the way to the handler, and what errors become.
 
 The one table from error to status is here; an error after the first byte of an answer can
-only break the connection.
+only break the connection. `gateway.web.server` brings each request here, past aiohttp's
+own table of routes and chain of middlewares: what costs little in itself is asked for
+thousands of times a second.
 """
 
 import logging
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from gateway.errors import (
     BadConfiguration,
@@ -33,14 +37,14 @@ from gateway.errors import (
     UnknownServer,
     UnsupportedMedia,
 )
-from gateway.telemetry.exchange import CURRENT
+from gateway.telemetry.exchange import CURRENT, Exchange
 from gateway.web.auth import CHALLENGE, Door
-from gateway.web.compression import compress
+from gateway.web.compression import compress, goes_as_it_is
 from gateway.web.context import gateway
 from gateway.web.cors import Cors
 from gateway.web.foreign_pages import refuse_foreign_page
 from gateway.web.hosts import Hosts
-from gateway.web.observation import HEADER
+from gateway.web.observation import HEADER, Observation
 from gateway.web.presence import GONE, is_gone
 from gateway.web.problems import Problem, answer
 from gateway.web.router import Found, Router
@@ -48,9 +52,6 @@ from gateway.web.router import Found, Router
 log = logging.getLogger(__name__)
 
 ROUTER = web.AppKey("router", Router)
-DOOR = web.AppKey("door", Door)
-CORS = web.AppKey("cors", Cors)
-HOSTS = web.AppKey("hosts", Hosts)
 
 #: Error, HTTP status, and Orthanc's name and number of it; the first that fits counts.
 STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
@@ -84,64 +85,146 @@ STATUS: tuple[tuple[type[Exception], HTTPStatus, str, int], ...] = (
 )
 
 
-@web.middleware
-async def protect(request: web.Request, handler: object) -> web.StreamResponse:
-    """Let in who may come, find the handler, and turn errors into answers."""
-    response = _refusal(request)
-    if response is None:
-        try:
-            response = await _dispatch(request)
-        except Exception as error:
-            response = _failed(request, error)
-        await compress(request, response)
-    if request.body_exists and not request.content.at_eof():
-        # The rest of the body is not read: the connection cannot be used again.
-        response.force_close()
-    return response
-
-
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """What every answer carries."""
+class Entrance:
+    """Where the requests of an application come in, and their answers go out."""
 
-    server: str  # name and version
+    app: web.Application
+    router: Router
+    door: Door
+    hosts: Hosts
     cors: Cors
+    observation: Observation
+    server: str  # name and version, as every answer tells them
 
-    async def put(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Put it on an answer."""
-        headers = response.headers
-        headers["X-Content-Type-Options"] = "nosniff"
-        headers[HEADER] = CURRENT.get().id
-        headers["Server"] = self.server
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """The answer to a request, which is observed meanwhile."""
+        observation = self.observation
+        exchange = observation.begin(request.headers.get(HEADER))
+        response: web.StreamResponse | None = None
+        try:
+            response = await self._protected(request, exchange)
+            if observation.stopping:
+                response.force_close()
+            return response
+        finally:
+            observation.end(request, response, exchange)
+
+    def answer_at_once(self, request: web.Request) -> web.Response | None:
+        """The answer to a GET without a body, if nothing has to be waited for.
+
+        None leaves the request to `answer`, which does what is unusual and tells errors.
+        """
+        started = time.perf_counter()
+        if self.cors.origins or self.observation.is_particular or _is_unusual(request):
+            return None
+        found = self.router.find(request.rel_url.raw_path)
+        route = None if found is None else found.routes.get("GET")
+        if found is None or route is None or route.at_once is None:
+            return None
+        if not self._lets_in(request):
+            return None
+        response = route.at_once(request, **found.arguments)
+        if response is None or not goes_as_it_is(request, response):
+            return None
+        name = self.observation.name(request.headers.get(HEADER))
+        self._sign(response.headers, name)
+        self.observation.note(route.key, response, started)
+        return response
+
+    def sign(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Put on an answer what every one carries."""
+        self._sign(response.headers, CURRENT.get().id)
         self.cors.sign(request, response)
 
+    def _sign(self, headers: CIMultiDict[str], request_id: str) -> None:
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers[HEADER] = request_id
+        headers["Server"] = self.server
 
-def _refusal(request: web.Request) -> web.StreamResponse | None:
-    """The answer to somebody who may not come in, or who asks whether a page may."""
-    door = request.app[DOOR]
-    if not door.admits_peer(request.remote):
-        return web.Response(status=HTTPStatus.UNAUTHORIZED)
-    try:
-        request.app[HOSTS].check(request.headers.get("Host", ""), request.remote)
-    except Misdirected as error:
-        if not _is_open(request):
-            return _failed(request, error)
-    preflight = request.app[CORS].preflight(request)
-    if preflight is not None:
-        return preflight
-    if door.admits(request.headers.get("Authorization")) or _is_open(request):
-        return None
-    return web.Response(
-        status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": CHALLENGE}
+    async def _protected(
+        self, request: web.Request, exchange: Exchange
+    ) -> web.StreamResponse:
+        """Let in who may come, find the handler, and turn errors into answers."""
+        found = self.router.find(request.rel_url.raw_path)
+        response = self._refusal(request, found)
+        if response is None:
+            try:
+                response = await self._dispatch(request, found, exchange)
+            except Exception as error:
+                response = _failed(request, error)
+            await compress(request, response)
+        if request.body_exists and not request.content.at_eof():
+            # The rest of the body is not read: the connection cannot be used again.
+            response.force_close()
+        return response
+
+    def _lets_in(self, request: web.Request) -> bool:
+        """Whether the other end may come in; an address for everybody says more."""
+        headers, remote = request.headers, request.remote
+        return (
+            self.door.admits_peer(remote)
+            and self.hosts.takes(headers.get("Host", ""), remote)
+            and self.door.admits(headers.get("Authorization"))
+        )
+
+    def _refusal(
+        self, request: web.Request, found: Found | None
+    ) -> web.StreamResponse | None:
+        """The answer to somebody who may not come in, or asks whether a page may."""
+        if not self.door.admits_peer(request.remote):
+            return web.Response(status=HTTPStatus.UNAUTHORIZED)
+        headers = request.headers
+        if "Expect" in headers and not _is_expected(headers["Expect"]):
+            return web.Response(status=HTTPStatus.EXPECTATION_FAILED)
+        try:
+            self.hosts.check(headers.get("Host", ""), request.remote)
+        except Misdirected as error:
+            if not _is_open(request, found):
+                return _failed(request, error)
+        preflight = self.cors.preflight(request)
+        if preflight is not None:
+            return preflight
+        if self.door.admits(headers.get("Authorization")) or _is_open(request, found):
+            return None
+        return web.Response(
+            status=HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": CHALLENGE}
+        )
+
+    async def _dispatch(
+        self, request: web.Request, found: Found | None, exchange: Exchange
+    ) -> web.StreamResponse:
+        if found is None:
+            raise NotFound(_hint(request))
+        method = _method(request)
+        route = found.route(method)
+        if route is not None:
+            exchange.route = route.key
+            if route.method not in ("GET", "OPTIONS"):
+                refuse_foreign_page(request, self.cors)
+            return await route.handler(request, **found.arguments)
+        allow = {"Allow": found.allowed()}
+        if method == "OPTIONS":
+            return web.Response(status=HTTPStatus.NO_CONTENT, headers=allow)
+        return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
+
+
+def _is_unusual(request: web.Request) -> bool:
+    """Whether a GET means something else, or is to be treated in another way."""
+    headers, query = request.headers, request.rel_url.raw_query_string
+    if "X-HTTP-Method-Override" in headers or "Expect" in headers:
+        return True
+    return bool(query) and (
+        ("_method" in query or "%" in query) and "_method" in request.query
     )
 
 
-def _find(request: web.Request) -> Found | None:
-    return request.app[ROUTER].find(request.rel_url.raw_path)
+def _is_expected(expectation: str) -> bool:
+    """Whether it is the one expectation there is; it waits until the body is read."""
+    return expectation.lower() == "100-continue"
 
 
-def _is_open(request: web.Request) -> bool:
-    found = _find(request)
+def _is_open(request: web.Request, found: Found | None) -> bool:
     route = found.route(_method(request)) if found else None
     return route is not None and route.open_to_all
 
@@ -155,23 +238,6 @@ def _method(request: web.Request) -> str:
     if meant in ("PUT", "DELETE") and request.method in ("GET", "POST"):
         return meant
     return request.method
-
-
-async def _dispatch(request: web.Request) -> web.StreamResponse:
-    found = _find(request)
-    if found is None:
-        raise NotFound(_hint(request))
-    method = _method(request)
-    route = found.route(method)
-    if route is not None:
-        CURRENT.get().route = route.key
-        if route.method not in ("GET", "OPTIONS"):
-            refuse_foreign_page(request, request.app[CORS])
-        return await route.handler(request, **found.arguments)
-    allow = {"Allow": found.allowed()}
-    if method == "OPTIONS":
-        return web.Response(status=HTTPStatus.NO_CONTENT, headers=allow)
-    return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers=allow)
 
 
 def _hint(request: web.Request) -> str:
@@ -196,15 +262,3 @@ def _failed(request: web.Request, error: Exception) -> web.StreamResponse:
         if isinstance(error, kind)
     )
     return answer(request, Problem(error, status, name, number))
-
-
-async def expect(request: web.Request) -> web.StreamResponse | None:
-    """Turn down expectations but ``100-continue``, which waits until the body is read."""
-    if request.headers.get("Expect", "").lower() != "100-continue":
-        return web.Response(status=HTTPStatus.EXPECTATION_FAILED)
-    return None
-
-
-async def unused(request: web.Request) -> web.StreamResponse:
-    """Stand in the place of a handler: `protect` finds the real one."""
-    raise web.HTTPNotFound

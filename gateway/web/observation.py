@@ -9,7 +9,6 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -19,8 +18,6 @@ from gateway.telemetry.logs import Volume, access
 from gateway.web.grace import Requests
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 #: Ids that are taken from a client or a proxy; what else comes is replaced.
 _ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -48,38 +45,57 @@ class Observation:
         self._prefix = secrets.token_hex(6)
         self._numbers = itertools.count(secrets.randbelow(1 << 24))
 
-    @web.middleware
-    async def around(
-        self, request: web.Request, handler: Handler
-    ) -> web.StreamResponse:
-        """Goes around all that answers."""
-        started = time.perf_counter()
-        given = request.headers.get(HEADER)
-        if given is None or not _ID.fullmatch(given):
-            given = f"{self._prefix}{next(self._numbers):x}"
-        exchange = Exchange(given)
+    @property
+    def stopping(self) -> bool:
+        """Whether each request is the last of its connection."""
+        return self._requests.stopping
+
+    @property
+    def is_particular(self) -> bool:
+        """Whether there is more to do for each request than to count it."""
+        return self._requests.stopping or self._volume.tells_requests
+
+    def name(self, given: str | None) -> str:
+        """The id of a request: as it was given, if it can be taken."""
+        if given is not None and _ID.fullmatch(given):
+            return given
+        return f"{self._prefix}{next(self._numbers):x}"
+
+    def begin(self, given: str | None) -> Exchange:
+        """Say that a request is under way, with the id that its client gave it."""
+        exchange = Exchange(self.name(given), time.perf_counter())
         CURRENT.set(exchange)
+        self._requests.under_way += 1
+        return exchange
+
+    def end(
+        self,
+        request: web.Request,
+        response: web.StreamResponse | None,
+        exchange: Exchange,
+    ) -> None:
+        """Count the request, and say that it is not under way any more."""
         requests = self._requests
-        requests.under_way += 1
-        response = None
-        try:
-            response = await handler(request)
-            if requests.stopping:
-                response.force_close()
-            return response
-        finally:
-            requests.under_way -= 1
-            if requests.stopping and not requests.under_way:
-                requests.last_one()
-            status = 0 if response is None else response.status
-            sent = _sent(request, response, exchange)
-            seconds = time.perf_counter() - started
-            route = exchange.route
-            self._note((route, status, seconds, request.content.total_bytes, sent))
-            if exchange.retrieved and sent:
-                self._retrieved(exchange.retrieved, sent, seconds)
-            if self._volume.tells_requests:
-                _tell(request.method, route, status, sent, seconds)
+        requests.under_way -= 1
+        if requests.stopping and not requests.under_way:
+            requests.last_one()
+        status = 0 if response is None else response.status
+        sent = _sent(request, response, exchange)
+        seconds = time.perf_counter() - exchange.started
+        route = exchange.route
+        self._note((route, status, seconds, request.content.total_bytes, sent))
+        if exchange.retrieved and sent:
+            self._retrieved(exchange.retrieved, sent, seconds)
+        if self._volume.tells_requests:
+            _tell(request.method, route, status, sent, seconds)
+
+    def note(
+        self, route: tuple[str, str], response: web.Response, started: float
+    ) -> None:
+        """Count a request that was answered at once; `started` is of the same clock."""
+        body = response.body
+        sent = len(body) if isinstance(body, bytes) else 0
+        self._note((route, response.status, time.perf_counter() - started, 0, sent))
 
     def _retrieved(self, instances: int, sent: int, seconds: float) -> None:
         self._counters.retrieval(sent, seconds)

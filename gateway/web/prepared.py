@@ -37,6 +37,15 @@ async def given_again(request: web.Request) -> web.StreamResponse | None:
     return await give(request, held)
 
 
+def given_at_once(request: web.Request, **address: str) -> web.Response | None:
+    """The same, if nothing has to be waited for on the way."""
+    answers = gateway(request).answers
+    held = answers.get(key_of(request))
+    if held is None or not answers.is_true(held):
+        return None
+    return _at_once(request, held)
+
+
 class Preparation:
     """An answer about to be made, unless somebody has it already.
 
@@ -53,9 +62,16 @@ class Preparation:
         self._choices = choices
         self._held = parts.answers.get(self._key)
         self._listed = listed(request)
+        self._tagged: tuple[State, str] | None = None
 
     def _tag(self, state: State) -> str:
-        return etag(self._request, *self._choices, *state.told)
+        """The tag of a state; asked for it again, the same."""
+        tagged = self._tagged
+        if tagged is not None and tagged[0] is state:
+            return tagged[1]
+        tag = etag(self._request, *self._choices, *state.told)
+        self._tagged = state, tag
+        return tag
 
     def is_wanted(self, state: State) -> bool:
         """Whether the answer of this state has to be made. For any thread."""
@@ -77,26 +93,48 @@ class Preparation:
 
 async def give(request: web.Request, held: Answer) -> web.StreamResponse:
     """Answer with what is held, or that the client holds it too."""
+    coding = _coding(request, held)
+    if coding is not None:
+        await _form(request, held, coding)
+    short = _at_once(request, held)
+    if short is not None:
+        return short
+    body = held.body if coding is None else await _form(request, held, coding)
+    response = web.StreamResponse(headers=held.headers)
+    response.content_length = len(body)
+    _mark(request, response, coding)
+    await _stream(request, response, body)
+    return response
+
+
+def _at_once(request: web.Request, held: Answer) -> web.Response | None:
+    """What is held, as one whole, if it is short and its form is there."""
     unchanged = not_modified(request, held.tag, dict(PLAIN))
     if unchanged is not None:
         return unchanged
-    body, coding = held.body, None
-    if len(body) >= WORTH_IT:
-        coding = coding_of(request, held.headers.get("Content-Type", ""))
-    if coding is not None:
-        body = await _form(request, held, coding)
-    if len(body) <= WHOLE:
-        response: web.StreamResponse = web.Response(body=body, headers=held.headers)
-    else:
-        response = web.StreamResponse(headers=held.headers)
-        response.content_length = len(body)
+    coding = _coding(request, held)
+    body = held.body if coding is None else held.forms.get(coding)
+    if body is None or len(body) > WHOLE:
+        return None
+    response = web.Response(body=body, headers=held.headers)
+    _mark(request, response, coding)
+    return response
+
+
+def _coding(request: web.Request, held: Answer) -> str | None:
+    if len(held.body) < WORTH_IT:
+        return None
+    return coding_of(request, held.headers.get("Content-Type", ""))
+
+
+def _mark(
+    request: web.Request, response: web.StreamResponse, coding: str | None
+) -> None:
+    """Say how the body is compressed, and that this was a choice."""
     if coding is not None:
         response.headers["Content-Encoding"] = coding
     if gateway(request).settings.http_compression_enabled:
         add_vary(response, "Accept-Encoding")
-    if len(body) > WHOLE:
-        await _stream(request, response, body)
-    return response
 
 
 async def _form(request: web.Request, held: Answer, coding: str) -> bytes:

@@ -12,6 +12,9 @@ from aiohttp import web
 
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 
+#: The same answer, or None where it takes a handler to make it: nothing is waited for.
+AtOnce = Callable[..., web.Response | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -36,6 +39,7 @@ class Route:
     handler: Handler  # gets the request, and a text for each {name}
     open_to_all: bool = False  # needs no password
     operation: Operation = NOT_DESCRIBED
+    at_once: AtOnce | None = None  # gets the same as the handler
 
     @property
     def key(self) -> tuple[str, str]:
@@ -98,7 +102,10 @@ class Router:
 
     def find(self, raw_path: str) -> Found | None:
         """The handlers of a path, percent-encoded as it came."""
-        segments = [unquote(part) for part in raw_path.split("/") if part]
+        if "%" in raw_path:
+            segments = [unquote(part) for part in raw_path.split("/") if part]
+        else:
+            segments = [part for part in raw_path.split("/") if part]
         node = self._root
         texts: list[str] = []
         for position, segment in enumerate(segments):

@@ -110,6 +110,25 @@ def choose(accept: Sequence[MediaType], offers: Sequence[Offer]) -> Offer | None
     return best
 
 
+class Choice:
+    """Offers that clients choose among; what one asked for once costs no more again."""
+
+    def __init__(self, *offers: Offer) -> None:
+        self._offers = offers
+        self._chosen = lru_cache(64)(self._choose)
+
+    def of(
+        self, query_values: Sequence[str], header_values: Sequence[str]
+    ) -> Offer | None:
+        """The offer to answer with, as `accept_of` and `choose` find it."""
+        return self._chosen(tuple(query_values), tuple(header_values))
+
+    def _choose(
+        self, query_values: tuple[str, ...], header_values: tuple[str, ...]
+    ) -> Offer | None:
+        return choose(accept_of(query_values, header_values), self._offers)
+
+
 def deciding_range(accept: Sequence[MediaType], offer: Offer) -> MediaType | None:
     """Find the range that lets this offer in, to see its transfer syntaxes.
 

@@ -1,13 +1,11 @@
 """The same data for both servers, made once in a folder and kept.
 
 Everything follows from seeds and counters, so that two machines compare the same
-bytes. A set is written beside its place and moved there when complete: a run that was
-interrupted leaves nothing that a later one would take for whole.
+bytes.
 """
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from . import headers
 from .headers import LABORATORY
+from .kept import kept
 from .streams import FRAME, INSTANCE_MARK, STUDY_MARK, Large, Many, numbered, patched
 
 VERSION = 1  # of what is written here; a change makes the kept sets stale
@@ -39,6 +38,7 @@ class Sizes:
     large_frames: int = 4096
     many: int = 20_000
     many_studies: int = 20
+    million: int = 1_000_000
 
     @classmethod
     def scaled(cls, scale: float) -> "Sizes":
@@ -49,6 +49,7 @@ class Sizes:
             tiny_studies=max(60, int(300 * scale)),
             large_frames=max(16, int(4096 * scale)),
             many=max(200, int(1000 * scale) * 20),
+            million=max(20_000, int(1_000_000 * scale)),
         )
 
 
@@ -75,6 +76,7 @@ class Instance:
 class Collection:
     """All that the workloads send and ask for."""
 
+    folder: Path
     ct: list[Instance]
     small: list[Instance]
     tiny: list[Instance]
@@ -82,6 +84,7 @@ class Collection:
     large: Large
     few_frames: Large  # the same with hardly any
     many: Many
+    million: int  # instances of the index that others are asked of
 
     @property
     def large_study_uid(self) -> str:
@@ -112,9 +115,10 @@ def usual_folder() -> Path:
 def collection(folder: Path, sizes: Sizes) -> Collection:
     """The data in this folder, made now as far as it is missing."""
     folder = folder.resolve()
-    templates = _kept(folder / f"v{VERSION}-templates", _write_templates)
+    templates = kept(folder / f"v{VERSION}-templates", _write_templates)
     tiny = _set(folder, "tiny", sizes.tiny_studies, _tiny)
     return Collection(
+        folder=folder,
         ct=_set(folder, "ct", sizes.ct, _ct),
         small=_set(folder, "small", sizes.small, _small),
         tiny=tiny,
@@ -122,6 +126,7 @@ def collection(folder: Path, sizes: Sizes) -> Collection:
         large=_large(templates, "large", _uids(3, 0, 0), sizes.large_frames),
         few_frames=_large(templates, "few", _uids(6, 0, 0), FEW_FRAMES),
         many=Many(templates / "many", sizes.many, sizes.many_studies),
+        million=sizes.million,
     )
 
 
@@ -213,15 +218,6 @@ def _write_templates(folder: Path) -> None:
     (folder / "frame").write_bytes(headers.noise(99, FRAME // 2))
 
 
-def _kept(folder: Path, write: Callable[[Path], None]) -> Path:
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(dir=folder.parent))
-        write(beside)
-        os.replace(beside, folder)
-    return folder
-
-
 def _set(
     folder: Path, name: str, count: int, make: Callable[[int], Made]
 ) -> list[Instance]:
@@ -235,7 +231,7 @@ def _set(
             instances.append(asdict(Instance(path.name, *names, size=len(file))))
         (place / "index.json").write_text(json.dumps(instances))
 
-    place = _kept(folder / f"v{VERSION}-{name}-{count}", write)
+    place = kept(folder / f"v{VERSION}-{name}-{count}", write)
     entries = json.loads((place / "index.json").read_text())
     return [
         Instance(**{**entry, "file": str(place / entry["file"])}) for entry in entries

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .report import Row
 
-_LINE, _LEFT, _WIDTH, _TOP = 34, 190, 960, 40  # pixels
+_LINE, _LEFT, _WIDTH, _TOP = 34, 220, 960, 40  # pixels
 _WALL, _CPU, _INK, _FAINT = "#2463a8", "#8db4dc", "#1c1c1c", "#c8c8c8"
 
 
@@ -32,7 +32,8 @@ def draw(rows: list[Row], path: Path) -> None:
         draft.text((at - 8, picture.height - 18), f"{10.0**decade:g}", _INK, font)
     for number, row in enumerate(compared):
         top = _TOP + _LINE * number
-        draft.text((8, top + 5), row.title, _INK, font)
+        name = row.title if row.workers == 1 else f"{row.title} ({row.workers} workers)"
+        draft.text((8, top + 5), name, _INK, font)
         for ratio, colour, below in (
             (row.wall_ratio or 1, _WALL, 0),
             (row.cpu_ratio or 1, _CPU, 13),

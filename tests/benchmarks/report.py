@@ -5,13 +5,14 @@ that above one is good for us.
 """
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 import psutil
 
+from .floors import Floor, said
 from .rounds import Measure
 
 # With fewer requests than this, a percentile is just the slowest one.
@@ -19,7 +20,16 @@ ENOUGH_FOR_PERCENTILES = 20
 MEGABYTE = 1_000_000
 
 HEADING = (
-    *("workload", "wall ours", "peer", "ratio", "CPU/item ours", "peer", "ratio"),
+    *(
+        "workload",
+        "workers",
+        "wall ours",
+        "peer",
+        "ratio",
+        "CPU/item ours",
+        "peer",
+        "ratio",
+    ),
     *("PSS+ ours", "peer", "p50/p99 ours", "peer", "MB/s ours", "peer"),
 )
 
@@ -44,7 +54,9 @@ class Row:
     """One workload for both."""
 
     title: str
+    workers: int  # processes of the gateway
     items: int
+    floor: Floor
     ours: Figures | None
     peer: Figures | None
 
@@ -65,12 +77,19 @@ class Row:
 
 def rows(measures: Iterable[Measure]) -> list[Row]:
     """The medians, in the order of the workloads."""
-    by_title: dict[str, list[Measure]] = {}
+    found: dict[tuple[str, int], list[Measure]] = {}
     for measure in measures:
-        by_title.setdefault(measure.workload.title, []).append(measure)
+        row = measure.workload
+        found.setdefault((row.title, row.workers), []).append(measure)
     return [
-        Row(title, found[0].items, _figures(found, "ours"), _figures(found, "peer"))
-        for title, found in by_title.items()
+        Row(
+            *key,
+            of_row[0].items,
+            of_row[0].workload.floor,
+            _figures(of_row, "ours"),
+            _figures(of_row, "peer"),
+        )
+        for key, of_row in found.items()
     ]
 
 
@@ -121,20 +140,39 @@ def table(found: list[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    ours, peer = row.ours, row.peer
+    ours, peer, floor = row.ours, row.peer, row.floor
     return (
         row.title,
+        str(row.workers),
         *(_seconds(side and side.wall) for side in (ours, peer)),
-        _ratio(row.wall_ratio),
+        _ratio(row.wall_ratio, floor.wall),
         *(_seconds(side and side.cpu_per_item) for side in (ours, peer)),
-        _ratio(row.cpu_ratio),
-        *(
-            f"{side.pss_growth / MEGABYTE:.1f} MB" if side else "-"
-            for side in (ours, peer)
-        ),
-        *(_latencies(side) for side in (ours, peer)),
-        *(f"{side.bandwidth / MEGABYTE:.0f}" if side else "-" for side in (ours, peer)),
+        _ratio(row.cpu_ratio, floor.cpu),
+        _growth(ours, floor.growth),
+        _growth(peer),
+        _latencies(ours, floor.p99),
+        _latencies(peer),
+        _bandwidth(ours, floor.bandwidth),
+        _bandwidth(peer),
     )
+
+
+def _in(unit: float, floor: float | None) -> float | None:
+    return floor and floor / unit
+
+
+def _growth(side: Figures | None, floor: float | None = None) -> str:
+    if side is None:
+        return "-"
+    growth = side.pss_growth / MEGABYTE
+    return said(f"{growth:.1f} MB", growth, _in(MEGABYTE, floor), most=True)
+
+
+def _bandwidth(side: Figures | None, floor: float | None = None) -> str:
+    if side is None:
+        return "-"
+    bandwidth = side.bandwidth / MEGABYTE
+    return said(f"{bandwidth:.0f}", bandwidth, _in(MEGABYTE, floor), most=False)
 
 
 def _seconds(seconds: float | None) -> str:
@@ -143,14 +181,16 @@ def _seconds(seconds: float | None) -> str:
     return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.2f} ms"
 
 
-def _latencies(side: Figures | None) -> str:
+def _latencies(side: Figures | None, floor: float | None = None) -> str:
     if side is None or side.p50 is None or side.p99 is None:
         return "-"
-    return f"{side.p50 * 1000:.1f}/{side.p99 * 1000:.1f} ms"
+    p99 = side.p99 * 1000
+    shown = f"{side.p50 * 1000:.1f}/{p99:.1f} ms"
+    return said(shown, p99, _in(0.001, floor), most=True)
 
 
-def _ratio(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{ratio:.2f}"
+def _ratio(ratio: float | None, floor: float | None) -> str:
+    return "-" if ratio is None else said(f"{ratio:.2f}", ratio, floor, most=False)
 
 
 def as_json(found: list[Row], conditions: dict[str, Any]) -> dict[str, Any]:
@@ -167,14 +207,35 @@ def as_json(found: list[Row], conditions: dict[str, Any]) -> dict[str, Any]:
             {**asdict(row), "wall_ratio": row.wall_ratio, "cpu_ratio": row.cpu_ratio}
             for row in found
         ],
+        "missed": missed(found),
     }
 
 
-def below(found: list[Row], floor: float) -> list[str]:
-    """The rows in which the peer is ahead of us, as sentences."""
+def missed(found: list[Row]) -> list[str]:
+    """The floors that are not met, as sentences; a row without one must not be behind."""
     sentences = []
     for row in found:
-        for what, ratio in (("wall", row.wall_ratio), ("CPU", row.cpu_ratio)):
-            if ratio is not None and ratio < floor:
-                sentences.append(f"{row.title}: {what} ratio {ratio:.2f} < {floor}")
+        floor = row.floor
+        name = f"{row.title} ({row.workers})"
+        has_floor = floor.cpu or floor.wall
+        for what, ratio, least in (
+            ("wall", row.wall_ratio, floor.wall if has_floor else 1.0),
+            ("CPU", row.cpu_ratio, floor.cpu if has_floor else 1.0),
+        ):
+            if ratio is not None and least is not None and ratio < least:
+                sentences.append(f"{name}: {what} ratio {ratio:.2f} < {least:g}")
+        sentences += (f"{name}: {what}" for what in _missed_alone(row))
     return sentences
+
+
+def _missed_alone(row: Row) -> Iterator[str]:
+    """What ours has to show without a peer, and does not."""
+    ours, floor = row.ours, row.floor
+    if ours is None:
+        return
+    if floor.p99 is not None and (ours.p99 or 0) > floor.p99:
+        yield f"p99 {ours.p99} s > {floor.p99}"
+    if floor.growth is not None and ours.pss_growth > floor.growth:
+        yield f"grew by {ours.pss_growth:.0f} bytes > {floor.growth:.0f}"
+    if floor.bandwidth is not None and ours.bandwidth < floor.bandwidth:
+        yield f"{ours.bandwidth:.0f} bytes a second < {floor.bandwidth:.0f}"

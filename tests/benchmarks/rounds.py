@@ -4,10 +4,7 @@ The two never run at the same time, and which one begins changes with the round,
 that a machine that gets slower or warmer is slower for both.
 """
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,22 +14,20 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from tests.peers import CHECKOUT, Running
+from tests.peers import Running
 
+from .asking import FailedWorkloadError, ask
 from .data import Collection
 from .meter import Meter, Spent
-from .workloads import Request, Workload
+from .workload import Request, Workload
 
 # What is asked beside a workload has begun by then.
 SECONDS_TO_BEGIN = 60.0
 
 _LARGE = 64 * 1024 * 1024  # bytes
 
-Starter = Callable[[Path], AbstractContextManager[Running]]
-
-
-class FailedWorkloadError(Exception):
-    """A server refused, or answered something else than it had to."""
+#: Starts a server in a folder, with so many workers and more options.
+Starter = Callable[[Path, int, dict[str, Any]], AbstractContextManager[Running]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +61,40 @@ def run(
     storage: Path,
 ) -> Iterator[Measure]:
     """Measure everything, a row at a time."""
-    groups = dict.fromkeys(workload.group for workload in workloads)
+    groups = dict.fromkeys((workload.group, workload.workers) for workload in workloads)
     for number in range(rounds):
         for group in groups:
-            rows = [workload for workload in workloads if workload.group == group]
+            rows = [row for row in workloads if (row.group, row.workers) == group]
+            asked = list(_asked(sides, rows))
             # The other one begins in every second round.
-            for side in sides if number % 2 == 0 else sides[::-1]:
-                asked = [row for row in rows if row.peer or side.name == "ours"]
-                if asked:
-                    yield from _group(side, asked, data, storage)
+            for side, its in asked if number % 2 == 0 else asked[::-1]:
+                yield from _group(side, its, data, storage)
+
+
+def _asked(
+    sides: list[Side], rows: list[Workload]
+) -> Iterator[tuple[Side, list[Workload]]]:
+    """Who is asked which rows of a group."""
+    for side in sides:
+        its = [row for row in rows if side.name == "ours" or row.rival == "orthanc"]
+        if its:
+            yield side, its
+    empty = [row for row in rows if row.rival == "empty"]
+    if empty and sides[0].name == "ours":
+        yield Side("peer", sides[0].start), empty
 
 
 def _group(
     side: Side, rows: list[Workload], data: Collection, storage: Path
 ) -> Iterator[Measure]:
     folder = Path(tempfile.mkdtemp(prefix=f"{side.name}-", dir=storage))
-    with side.start(folder) as server:
-        if rows[0].loads is not None:
-            load = ask(server, rows[0].loads(data), connections=4)
+    first = rows[0]
+    if first.fills is not None and side.name == "ours":
+        (folder / "storage").mkdir()
+        first.fills(data, folder)
+    with side.start(folder, first.workers, {}) as server:
+        if first.loads is not None:
+            load = ask(server, first.loads(data), connections=4)
             _check(side, "loading", load)
         for row in rows:
             yield _measure(side, row, server, data)
@@ -101,9 +112,7 @@ def _remove_large(folder: Path) -> None:
 
 
 def _measure(side: Side, row: Workload, server: Running, data: Collection) -> Measure:
-    requests = row.requests(data)
-    if row.told is not None:
-        requests = row.told(server, data)
+    requests = row.told(server, data) if row.told else row.requests(data)
     # What an earlier round has left to write is not this one's to wait for.
     os.sync()
     meter = Meter(server.pid)
@@ -113,8 +122,7 @@ def _measure(side: Side, row: Workload, server: Running, data: Collection) -> Me
         def begin() -> None:
             """Let what is asked beside begin; the meter has seen a quiet server."""
             if row.beside is not None:
-                begun = Event()
-                asked = row.beside(data)
+                begun, asked = Event(), row.beside(data)
                 beside.append(pool.submit(ask, server, asked, 4, begin=begun.set))
                 begun.wait(SECONDS_TO_BEGIN)
 
@@ -152,56 +160,3 @@ def _check(side: Side, title: str, told: dict[str, Any]) -> None:
     if told["problems"]:
         problems = "\n  ".join(told["problems"])
         raise FailedWorkloadError(f"{side.name}, {title}:\n  {problems}")
-
-
-def ask(
-    server: Running,
-    requests: list[Request],
-    connections: int,
-    repeat: int = 1,
-    meter: Meter | None = None,
-    begin: Callable[[], object] = lambda: None,
-) -> dict[str, Any]:
-    """Let a client of its own process ask, and return what it tells."""
-    host, _, port = server.url.removeprefix("http://").partition(":")
-    plan = {"host": host, "port": int(port), "connections": connections}
-    plan |= {"requests": requests, "repeat": repeat}
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.client"],
-        cwd=CHECKOUT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as client:
-        try:
-            _say(client, json.dumps(plan))
-            _hear(client)
-            if meter is None:
-                begin()
-                return _let_go(client)
-            with meter:
-                begin()
-                return _let_go(client)
-        except BaseException:
-            client.kill()
-            raise
-
-
-def _let_go(client: "subprocess.Popen[str]") -> dict[str, Any]:
-    _say(client, "go")
-    told: dict[str, Any] = json.loads(_hear(client))
-    return told
-
-
-def _say(client: "subprocess.Popen[str]", line: str) -> None:
-    assert client.stdin is not None
-    client.stdin.write(line + "\n")
-    client.stdin.flush()
-
-
-def _hear(client: "subprocess.Popen[str]") -> str:
-    assert client.stdout is not None
-    line = client.stdout.readline()
-    if not line:
-        raise FailedWorkloadError("the client ended before it had finished")
-    return line

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.app import build
+from gateway.app import build, make_runner
 from gateway.dicomweb import manual
 from tests import npm
 from tests.settings import settings
@@ -33,7 +33,7 @@ def root(tmp_path: Path, pages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     async def serve() -> None:
         stop = asyncio.Event()
         made = await asyncio.to_thread(settings, tmp_path)
-        runner = web.AppRunner(await asyncio.to_thread(build, made))
+        runner = make_runner(await asyncio.to_thread(build, made))
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         place.update(

@@ -168,6 +168,8 @@ def test_a_killed_retrieval_goes_on(
         assert int(content["ReceivedInstancesCount"]) + counted == COUNT
         assert size <= way.received < 2 * size
         assert files_of(near) == files_of(far)
+        near.terminate()  # who is killed leaves the mark of the pack it writes
+        assert near.wait(30) == 0
     finally:
         near.kill()
     check_strays(near.storage)

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import pydicom
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 
 from gateway.app import build
 from tests.factories import content_type, multipart
 from tests.settings import settings
+from tests.starting import GatewayServer
 
 DATA = Path(pydicom.__file__).parent / "data"
 NOT_DICOM = {".py", ".pyc", ".json", ".txt", ".md", ".dump", ".icc", ".gz"}
@@ -188,7 +189,7 @@ async def table() -> str:
     files = candidates()
     with tempfile.TemporaryDirectory() as folder:
         app = build(settings(Path(folder)))
-        async with TestClient(TestServer(app), auto_decompress=False) as client:
+        async with TestClient(GatewayServer(app), auto_decompress=False) as client:
             told = await store_all(client, files)
             reasons = iter(told.unnamed)
             lines = []

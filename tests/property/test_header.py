@@ -15,7 +15,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from gateway.dicom.header import read_header
+from gateway.dicom.header import HeaderReader, read_header
 from gateway.errors import NotDicom
 from tests import raw
 from tests.factories import dataset, encode
@@ -176,6 +176,88 @@ def test_noise_is_read_or_refused(noise, syntax):
     for content in (noise, bytes(128) + b"DICM" + noise, raw.meta(syntax) + noise):
         with suppress(NotDicom):
             read_header(content)
+
+
+# -- what was read before, and what is only begun ------------------------------------------
+
+TRAILS = [
+    b"",
+    raw.explicit(0x7FE00010, b"OW", bytes(64)),
+    raw.explicit(0x7FE00010, b"OW", bytes(64)) + raw.explicit(0xFFFCFFFC, b"OB", b"ab"),
+]
+changes = st.lists(
+    st.tuples(st.integers(0, 2**16), st.integers(0, 3), st.binary(max_size=4)),
+    min_size=1,
+    max_size=3,
+)
+
+
+def told(read, *arguments):
+    """What a reader says: the header, or why there is none."""
+    try:
+        return read(*arguments)
+    except NotDicom as error:
+        return str(error)
+
+
+def changed(content, start, found):
+    """Bytes with some of them replaced, left out or put in, behind a start."""
+    made = bytearray(content)
+    for place, count, new in found:
+        at = start + place % max(1, len(made) - start)
+        made[at : at + count] = new
+    return bytes(made)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    data_sets(),
+    st.sampled_from(SYNTAXES),
+    st.lists(changes, min_size=1, max_size=4),
+    st.sampled_from(TRAILS),
+)
+def test_what_was_read_before_makes_no_difference(drawn, syntax, others, trail):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data_set = dataset(SpecificCharacterSet="ISO_IR 192", PixelRepresentation=1)
+        data_set.update(drawn)
+        content = encode(data_set, syntax) + trail
+    reader = HeaderReader()
+    for _ in range(3):  # seen, known, and followed
+        assert told(reader.read, content) == told(read_header, content)
+    start = content.index(b"DICM") + 4
+    for other in others:
+        another = changed(content, start, other)
+        expected = told(read_header, another)
+        assert told(reader.read, another) == expected
+        found = told(reader.read, another)
+        assert found == expected
+        if not isinstance(found, str):
+            assert list(found.attributes) == list(expected.attributes)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(elements(), max_size=6),
+    st.sampled_from(TRAILS),
+    st.integers(0, 100),
+    st.booleans(),
+)
+def test_a_beginning_tells_all_or_nothing(found, trail, left_out, familiar):
+    content = raw.meta(raw.EXPLICIT) + b"".join((*raw.UIDS, *found)) + trail
+    reader = HeaderReader()
+    for _ in range(3 if familiar else 0):
+        told(reader.read, content)
+    front = content[: max(0, len(content) - left_out)]
+    header = reader.read_in_front(front, len(content))
+    assert header is None or header == told(read_header, content)
+
+
+def test_a_beginning_is_enough_where_pixel_data_is_the_last():
+    content = raw.meta(raw.EXPLICIT) + b"".join(raw.UIDS) + TRAILS[1]
+    assert HeaderReader().read_in_front(content[:-60], len(content)) == read_header(
+        content
+    )
 
 
 def test_pydicom_checks_nothing_that_would_hide_a_difference():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.storage import packs
 from gateway.storage.database import SqliteDatabase
 
 Watch = Callable[[str], None]
@@ -20,6 +21,9 @@ def watched(watch: Watch) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for owner, name, label in (
             (os, "writev", "write"),
+            (os, "pwritev", "write"),
+            (os, "pwrite", "write"),
+            (packs, "punch", "punch"),
             (os, "fdatasync", "fdatasync"),
             (os, "fsync", "fsync"),
             (Path, "rename", "rename"),

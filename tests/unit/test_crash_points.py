@@ -19,6 +19,7 @@ from gateway.dicom.hierarchy import Level
 from gateway.errors import NotFound
 from gateway.intake import SPOOL_CHUNK
 from gateway.outcomes import Overwrite, Stored
+from tests import kept
 from tests.factories import dicom_file
 from tests.unit.steps import watched
 
@@ -188,25 +189,22 @@ async def held(folder: Path) -> dict[int, bytes]:
 
 def check_no_strays(folder: Path) -> None:
     with closing(sqlite3.connect(folder / "gateway.db")) as database:
-        rows = {row[0] for row in database.execute("SELECT blob FROM instances")}
         assert database.execute("SELECT * FROM garbage").fetchall() == []
-    files = {path.name for path in (folder / "blobs").rglob("*") if path.is_file()}
-    assert files == rows
+    kept.check(folder, folder / "gateway.db")
     assert list(folder.glob("incoming/*/*")) == []
 
 
 # -- the order that a loss of power needs ----------------------------------------------
 
 
-@pytest.mark.parametrize("content", [NEW, LARGE], ids=["small", "large"])
 async def test_bytes_then_name_then_row_are_on_the_disk_before_the_answer(
-    tmp_path: Path, content: bytes
+    tmp_path: Path,
 ) -> None:
     steps: list[str] = []
     with watched(steps.append):
         async with archive(tmp_path) as opened:
             steps.clear()
-            await store(opened, content)
+            await store(opened, LARGE)
             steps.append("answer")
     (created,) = [step for step in steps if step.startswith("create")]
     name = re.escape(Path(created.removeprefix("create ")).name)
@@ -225,6 +223,43 @@ async def test_bytes_then_name_then_row_are_on_the_disk_before_the_answer(
     assert places == sorted(places), steps
 
 
+async def test_a_pack_has_its_name_and_its_bytes_on_the_disk_before_the_row(
+    tmp_path: Path,
+) -> None:
+    steps: list[str] = []
+    with watched(steps.append):
+        async with archive(tmp_path) as opened:
+            steps.clear()
+            await store(opened, NEW)
+            steps.append("answer")
+            first = list(steps)
+            steps.clear()
+            await store(opened, OTHER)
+            steps.append("answer")
+    pack = r".*/blobs/.*\.pack"
+    made = [
+        "create .*/incoming/.*",
+        f"create {pack}",
+        "fsync .*/blobs",
+        f"write {pack}",
+    ]
+    stored = [f"fdatasync {pack}", "before COMMIT", "after COMMIT", "answer"]
+    for taken, order in (
+        (first, made + stored),
+        (steps[: steps.index("answer") + 1], [f"write {pack}", *stored]),
+    ):
+        places = [last(taken, wanted) for wanted in order]
+        assert places == sorted(places), taken
+    # The second costs one flush of bytes, beside that of the index.
+    assert [step.split()[0] for step in steps[:5]] == [
+        "write",
+        "fdatasync",
+        "before",
+        "after",
+        "answer",
+    ]
+
+
 async def test_a_replaced_file_goes_after_the_row_of_its_successor_is_on_the_disk(
     tmp_path: Path,
 ) -> None:
@@ -236,7 +271,7 @@ async def test_a_replaced_file_goes_after_the_row_of_its_successor_is_on_the_dis
             steps.clear()
             await store(opened, CHANGED)
             steps.append("answer")
-    order = ["after COMMIT", r"rename .*", r"unlink .*/blobs/.*", "answer"]
+    order = ["after COMMIT", r"punch .*/blobs/.*", r"unlink .*/blobs/.*", "answer"]
     places = [last(steps, wanted) for wanted in order]
     assert places == sorted(places), steps
 
@@ -253,8 +288,8 @@ async def test_a_deleted_row_goes_before_its_file_and_that_before_it_is_forgotte
             await delete(opened)
     kinds = [step.partition(" ")[0] for step in steps]
     row_gone, *_, forgotten = [n for n, s in enumerate(steps) if s == "after COMMIT"]
-    (file_gone,) = [n for n, s in enumerate(steps) if re.search("unlink.*/blobs/", s)]
-    flushed = kinds.index("fsync", file_gone)
+    (file_gone,) = [n for n, s in enumerate(steps) if re.search("punch.*/blobs/", s)]
+    flushed = kinds.index("fdatasync", file_gone)
     assert row_gone < file_gone < flushed < forgotten, steps
 
 

@@ -26,6 +26,7 @@ from gateway.dicom.transcode import Source
 from gateway.errors import CannotTranscode, NotFound
 from gateway.imaging import Imaging
 from gateway.outcomes import Stored
+from gateway.places import NOWHERE
 from gateway.pool import Pool
 from tests.factories import dataset, dicom_file, encode, image
 
@@ -60,7 +61,7 @@ async def job_of(
         return found, needed(found, places)
 
     found, places = await archive.header(instance, attributes)
-    source = Source("", instance.transfer_syntax, layout)
+    source = Source(NOWHERE, instance.transfer_syntax, layout)
     return Job(source, (1,), found, places, options, kind)
 
 
@@ -151,11 +152,11 @@ async def test_a_thread_makes_the_picture_that_another_process_makes(
     async with Imaging(archive, frames_kept=0) as imaging:
         for make in FILES.values():
             instance = await kept(archive, make())
-            path = str(await archive.path(instance))
+            place = await archive.place(instance)
             for query in ASKED.values():
                 job = await job_of(archive, instance, rendered_options(query), kind)
                 assert job.is_light
-                placed = replace(job, source=replace(job.source, path=path))
+                placed = replace(job, source=replace(job.source, place=place))
                 here = await imaging.picture(instance, perform, job)
                 assert here == await imaging.once("there", perform, placed)
 
@@ -164,10 +165,10 @@ async def test_so_it_does_for_plain_values(archive: Archive) -> None:
     async with Imaging(archive, frames_kept=0) as imaging:
         for make in FILES.values():
             instance = await kept(archive, make())
-            path = str(await archive.path(instance))
+            place = await archive.place(instance)
             for mode in (Mode.PREVIEW, Mode.UINT8, Mode.UINT16, Mode.RENDERED):
                 job = await job_of(archive, instance, kind=PAM)
-                placed = replace(job, source=replace(job.source, path=path))
+                placed = replace(job, source=replace(job.source, place=place))
                 here = await imaging.picture(instance, picture_of, job, mode)
                 there = await imaging.once("there", picture_of, placed, mode)
                 assert here == there

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cli import main
 from tests.factories import dicom_file, image
+from tests.kept import contents
 from tests.settings import settings
 from tests.starting import CHECKOUT, announced, command, get
 
@@ -76,8 +77,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def kept(folder: Path) -> list[bytes]:
-    files = (folder / "storage/blobs").rglob("*")
-    return [path.read_bytes() for path in files if path.is_file()]
+    return contents(folder / "storage")
 
 
 def test_a_file_is_stored_byte_for_byte(folder: Path) -> None:
@@ -108,6 +108,23 @@ def test_a_folder_is_imported_with_all_below_it(folder: Path, run: Run) -> None:
     (folder / "given/empty").mkdir()
     assert run(folder / "given").numbers == (40, 0, 0)
     assert sorted(kept(folder)) == sorted(files)
+
+
+def test_the_instances_of_an_archive_whose_index_is_lost_are_imported(
+    folder: Path, run: Run
+) -> None:
+    files = [dicom_file() for _ in range(5)] + [image(1024, 1024)]
+    for number, file in enumerate(files):
+        (folder / f"given/{number}").write_bytes(file)
+    assert run(folder / "given").numbers == (6, 0, 0)
+    (folder / "storage").rename(folder / "old")
+    (folder / "old/incoming/0" / ("0" * 32 + ".pack")).touch()  # as after a crash
+    old = folder / "old"
+    assert run(old / "blobs", old / "incoming" / "0").numbers == (6, 0, 0)
+    assert sorted(kept(folder)) == sorted(files)
+    # What is called so and is none is taken for what it is.
+    (folder / "given/x.pack").write_bytes(files[0])
+    assert run(folder / "given/x.pack").numbers == (0, 1, 0)
 
 
 def test_the_files_of_a_zip_are_imported(folder: Path, run: Run) -> None:

@@ -30,6 +30,7 @@ from gateway.outcomes import (
 from gateway.room import Room
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.index import Index
+from tests import kept
 from tests.factories import dicom_file
 
 STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
@@ -78,16 +79,14 @@ class Place:
         await self._stack.aclose()
 
     def under_way(self) -> list[str]:
-        return [path.name for path in self.folder.glob("incoming/*/*")]
+        return [path.name for path in kept.under_way(self.folder)]
 
     def check(self) -> None:
         """Files and rows are the same, and nothing is under way."""
         with closing(sqlite3.connect(self.folder / "gateway.db")) as database:
-            rows = database.execute("SELECT blob FROM instances").fetchall()
             counted = database.execute("SELECT instances FROM totals").fetchone()
-        files = [p.name for p in self.folder.glob("blobs/*/*/*/*")]
-        assert sorted(files) == sorted(row[0] for row in rows)
-        assert counted == (len(rows),)
+        count = kept.check(self.folder, self.folder / "gateway.db")
+        assert counted == (count,)
         assert self.under_way() == []
 
 
@@ -118,7 +117,7 @@ def opened_files() -> list[str]:
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             links.append(os.readlink(f"/proc/self/fd/{name}"))
-    return [link for link in links if re.search("/[0-9a-f]{32}", link)]
+    return [link for link in links if re.search("/[0-9a-f]{32}$", link)]
 
 
 def reasons(outcomes: list[Outcome]) -> list[FailureReason | None]:
@@ -273,14 +272,14 @@ async def test_an_instance_whose_sender_was_cancelled_late_is_stored_whole(
     archive = await place.open()
     committing, enough = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    settle = DiskBlobs.settle
+    flush = DiskBlobs.flush_pack
 
-    def wait_then_settle(blobs: DiskBlobs) -> None:
+    def wait_then_flush(blobs: DiskBlobs) -> None:
         loop.call_soon_threadsafe(committing.set)
         asyncio.run_coroutine_threadsafe(enough.wait(), loop).result(10)
-        settle(blobs)
+        flush(blobs)
 
-    monkeypatch.setattr(DiskBlobs, "settle", wait_then_settle)
+    monkeypatch.setattr(DiskBlobs, "flush_pack", wait_then_flush)
     task = asyncio.create_task(store(archive, file(1)))
     async with asyncio.timeout(10):
         await committing.wait()
@@ -408,15 +407,15 @@ def spoil(
     call = getattr(owner, name)
 
     def failing(target: int, *rest: Any) -> Any:
-        start = Path(f"/proc/self/fd/{target}").read_bytes()[:2000]
-        if when.encode() in (b"".join(rest[0]) if rest else start):
+        held = Path(f"/proc/self/fd/{target}").read_bytes()
+        if when.encode() in (b"".join(rest[0]) if rest else held):
             raise OSError(number, os.strerror(number))
         return call(target, *rest)
 
     monkeypatch.setattr(owner, name, failing)
 
 
-@pytest.mark.parametrize("name", ["writev", "fdatasync"])
+@pytest.mark.parametrize("name", ["pwritev", "fdatasync"])
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
@@ -516,7 +515,7 @@ async def test_a_large_one_that_is_found_held_late_is_a_success_in_a_spoilt_grou
 
     monkeypatch.setattr(Index, "add", poisoned)
     monkeypatch.setattr(module, "held_already", lambda *arguments: None)
-    group_before = DiskBlobs.settle
+    group_before = DiskBlobs.flush_pack
     entered, enough = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -526,7 +525,7 @@ async def test_a_large_one_that_is_found_held_late_is_a_success_in_a_spoilt_grou
             asyncio.run_coroutine_threadsafe(enough.wait(), loop).result(10)
         group_before(blobs)
 
-    monkeypatch.setattr(DiskBlobs, "settle", wait_once)
+    monkeypatch.setattr(DiskBlobs, "flush_pack", wait_once)
     first = asyncio.create_task(store(archive, file(9)))
     async with asyncio.timeout(10):
         await entered.wait()
@@ -599,10 +598,10 @@ async def test_a_database_that_is_full_is_out_of_resources_and_goes_on_later(
     place.check()
 
 
-@each_size
 async def test_a_file_that_cannot_be_moved_is_stored_read_and_moved_at_the_next_start(
-    place: Place, monkeypatch: pytest.MonkeyPatch, make: Callable[[int], bytes]
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make = SIZES["large"]
     archive = await place.open()
 
     def broken(blobs: DiskBlobs, name: str) -> None:

@@ -11,6 +11,7 @@ from pydicom.uid import JPEG2000Lossless
 
 from gateway.dicomweb import frames
 from gateway.web.context import GATEWAY
+from tests import kept
 from tests.clients import JSON, ROOT, store
 from tests.factories import dataset, dicom_file, encode, image
 from tests.web.test_bulk import compressed, metadata, references
@@ -106,8 +107,8 @@ async def test_a_lost_file_is_left_out_and_said_to_be(client):
     await store(client, *files)
     archive = client.app[GATEWAY].archive
     uids = instance_path(files[0]).split("/")[1::2]
-    path = await archive.path(await archive.instance(*uids))
-    await asyncio.to_thread(path.unlink)
+    place = await archive.place(await archive.instance(*uids))
+    await asyncio.to_thread(kept.lose, place)
     for what in ("bulkdata", "pixeldata"):
         response, body = await fetch(client, f"{STUDY}/{what}")
         assert response.status == 206

@@ -8,13 +8,14 @@ import pytest
 
 from gateway.archive import Archive, FileRange
 from gateway.web.context import GATEWAY
+from tests import kept
 from tests.clients import ROOT, store
 from tests.factories import image
 from tests.web.test_wado_rs import STUDY, instance_path, parts_of
 
 
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob("storage/blobs/*/*/*/*")}
+def contents(folder: Path) -> list[bytes]:
+    return kept.contents(folder / "storage")
 
 
 @pytest.fixture
@@ -67,11 +68,11 @@ async def test_a_replaced_file_can_be_read_until_its_time_has_come(
     another = image(SOPInstanceUID="1.2.3.10", StudyInstanceUID="1.2.3.99")
     await store(client, another)
     await client.delete(f"{ROOT}/studies/1.2.3.99")
-    assert before.blob in await asyncio.to_thread(names, tmp_path)
-    leaving = archive._intake._replaced._leaving
+    assert file in await asyncio.to_thread(contents, tmp_path)
+    leaving = archive._intake.replaced._leaving
     leaving[0] = (0.0, leaving[0][1])
-    await store(client, file)
-    assert before.blob not in await asyncio.to_thread(names, tmp_path)
+    await store(client, image(64, 16, SOPInstanceUID="1.2.3.9"))
+    assert file not in await asyncio.to_thread(contents, tmp_path)
 
 
 async def test_nothing_replaced_is_left_when_the_server_has_ended(
@@ -79,9 +80,9 @@ async def test_nothing_replaced_is_left_when_the_server_has_ended(
 ) -> None:
     for rows in (16, 32, 64):
         await store(client, image(rows, 16, SOPInstanceUID="1.2.3.9"))
-    assert len(await asyncio.to_thread(names, tmp_path)) == 3
+    assert len(await asyncio.to_thread(contents, tmp_path)) == 3
     await client.close()
-    assert len(await asyncio.to_thread(names, tmp_path)) == 1
+    assert len(await asyncio.to_thread(contents, tmp_path)) == 1
 
 
 async def test_replaced_files_make_room_where_there_is_none(
@@ -90,9 +91,9 @@ async def test_replaced_files_make_room_where_there_is_none(
     client = await start(OverwriteInstances="Always", MinimumFreeSpaceMB=1)
     monkeypatch.setattr(
         "gateway.storage.blobs.DiskBlobs.free_space",
-        lambda *_: 0 if len(names(tmp_path)) > 1 else 1 << 40,
+        lambda *_: 0 if len(contents(tmp_path)) > 1 else 1 << 40,
     )
     for rows in (16, 32, 64):
         monkeypatch.setattr("gateway.room._ROOM_SECONDS", 0.0)
         await store(client, image(rows, 16, SOPInstanceUID="1.2.3.9"))
-    assert len(await asyncio.to_thread(names, tmp_path)) <= 2
+    assert len(await asyncio.to_thread(contents, tmp_path)) <= 2

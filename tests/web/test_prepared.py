@@ -40,9 +40,9 @@ async def readings(client: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     database = client.app[GATEWAY].archive.database
     stream, read = database.stream, database.read
 
-    def noted_stream(work: Any) -> Any:
+    def noted_stream(work: Any, *rows: int) -> Any:
         seen.append("stream")
-        return stream(work)
+        return stream(work, *rows)
 
     async def noted_read(work: Any) -> Any:
         if "_correct" not in work.__qualname__ and "_settle" not in work.__qualname__:

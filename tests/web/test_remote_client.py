@@ -26,7 +26,7 @@ from gateway.errors import (
     RemoteTimeout,
     Truncated,
 )
-from gateway.remote.client import DicomWebClient, Sendable
+from gateway.remote.client import DicomWebClient
 from gateway.remote.outgoing import Outgoing
 from gateway.remote.server import server_of
 from tests.certificates import Authority
@@ -49,6 +49,7 @@ from tests.misbehaving import (
     zipped,
 )
 from tests.remote import running_remote
+from tests.zeros import Zeros, zeros
 
 FIRST, SECOND = b"first\r\n--BOUNDAR", bytes(range(256)) * 400
 PARTS = multipart(FIRST, SECOND)
@@ -90,17 +91,9 @@ async def search(client: DicomWebClient) -> Any:
     return await client.query("studies", {"PatientName": "Doe"})
 
 
-def zeros(size: int, step: int = 1_000_000) -> Callable[[], AsyncIterator[bytes]]:
-    async def read() -> AsyncIterator[bytes]:
-        for start in range(0, size, step):
-            yield bytes(min(step, size - start))
-
-    return read
-
-
 async def send(client: DicomWebClient, size: int = 3_000_000) -> Any:
     """Store one file."""
-    return await client.store("studies", [Sendable(size, zeros(size))])
+    return await client.store("studies", [zeros(size)], Zeros())
 
 
 async def send_much(client: DicomWebClient) -> Any:
@@ -527,8 +520,8 @@ async def test_a_store_is_framed_as_the_server_wants(chunked: bool) -> None:
     deed = answer(200, json.dumps(outcome(["1.1"])).encode(), JSON)
     counted: list[int] = []
     async with meeting(deed, ChunkedTransfers=chunked) as (client, server):
-        parts = [Sendable(70_000, zeros(70_000)), Sendable(3, zeros(3))]
-        found = await client.store("/studies", parts, sent=counted.append)
+        parts = [zeros(70_000), zeros(0), zeros(3)]
+        found = await client.store("/studies", parts, Zeros(), sent=counted.append)
     assert found.stored == ("1.1",)
     (heard,) = server.heard
     assert ("Content-Length" in heard.headers) is not chunked
@@ -536,7 +529,7 @@ async def test_a_store_is_framed_as_the_server_wants(chunked: bool) -> None:
     assert heard.headers["Content-Type"].startswith('multipart/related; type="appl')
     assert "Expect" not in heard.headers
     boundary = heard.headers["Content-Type"].rpartition("=")[2].encode()
-    assert heard.body.count(b"--" + boundary) == 3
+    assert heard.body.count(b"--" + boundary) == 4
     assert sum(counted) == len(heard.body)
 
 
@@ -559,8 +552,7 @@ async def test_an_answer_before_the_body_went_ends_it(status: int) -> None:
     sent: list[int] = []
 
     async def store(client: DicomWebClient) -> None:
-        parts = [Sendable(200_000_000, zeros(200_000_000))]
-        await client.store("studies", parts, sent=sent.append)
+        await client.store("studies", [zeros(200_000_000)], Zeros(), sent=sent.append)
 
     error = await fails(store, early(status, b"stop"))
     assert re.search(f"{status} Some Reason.*: stop", str(error))
@@ -569,7 +561,8 @@ async def test_an_answer_before_the_body_went_ends_it(status: int) -> None:
 
 async def test_a_connection_that_breaks_while_we_send_may_be_better() -> None:
     error = await fails(send, hang_up(1_000_000))
-    assert "the connection broke" in str(error)
+    # Who notices first, the one that sends or the one that reads, makes the words.
+    assert re.search("the connection broke|closed the connection", str(error))
     assert error.retry
 
 
@@ -602,18 +595,20 @@ async def test_a_body_that_fails_is_not_the_fault_of_the_server(
 async def test_a_body_of_another_length_is_not_sent_as_whole(
     length: int, words: str
 ) -> None:
-    body = zeros(10)()
+    async def ten() -> AsyncIterator[bytes]:
+        yield bytes(10)
+
     async with meeting(answer()) as (client, server):
         with pytest.raises(Truncated, match=words):
-            async with client.call("POST", "x", body=body, length=length):
+            async with client.call("POST", "x", body=ten(), length=length):
                 pass
     assert not any(heard.whole for heard in server.heard)
 
 
 async def test_a_file_that_is_shorter_than_the_index_says_breaks_the_store() -> None:
     async with meeting(answer()) as (client, server):
-        with pytest.raises(GatewayError, match="5 bytes has 3"):
-            await client.store("studies", [Sendable(5, zeros(3))])
+        with pytest.raises(GatewayError, match="shorter than it was"):
+            await client.store("studies", [zeros(5, there=3)], Zeros())
     assert not any(heard.whole for heard in server.heard)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from gateway import serve
 from gateway.web.grace import Requests
+from tests import kept
 from tests.clients import JSON, ROOT
 from tests.factories import content_type, dicom_file, image, multipart
 from tests.settings import settings
@@ -75,7 +76,7 @@ def test_it_tells_where_it_is_serves_and_ends_with_code_zero(
         assert not any(worker.is_running() for worker in workers_found)
         assert server.said().count("dicomweb-gateway ") == 1
         assert "Traceback" not in server.said()
-    assert list((tmp_path / "storage/incoming").glob("*/*")) == []
+    assert kept.under_way(tmp_path / "storage") == []
 
 
 def test_an_interrupt_ends_it_too(tmp_path: Path) -> None:
@@ -110,8 +111,7 @@ def test_what_one_worker_stores_the_other_finds(tmp_path: Path) -> None:
         for _ in range(10):
             assert post(server, file) == first
         assert count(server) == 25
-    blobs = (tmp_path / "storage/blobs").rglob("*")
-    assert len([path for path in blobs if path.is_file()]) == 25
+    assert len(kept.contents(tmp_path / "storage")) == 25
 
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import threading
 import xml.etree.ElementTree as ElementTree
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from gateway.storage import blobs
 from tests.clients import JSON, ROOT, find, store, values
 from tests.connection import LAST_CHUNK, chunk, connected, head
 from tests.factories import content_type, dataset, dicom_file, encode, image, multipart
+from tests.kept import contents
+from tests.kept import under_way as files_under_way
 
 STUDIES = f"{ROOT}/studies"
 MIB = 1024 * 1024
@@ -73,14 +75,14 @@ async def held(client: Any) -> list[str]:
     return sorted(values(found, "00080018"), key=lambda uid: list(uid.split(".")))
 
 
-def kept(folder: Path) -> list[Path]:
-    """The files of instances on the disk."""
-    return [path for path in (folder / "storage/blobs").rglob("*") if path.is_file()]
+def kept(folder: Path) -> list[bytes]:
+    """The instances on the disk."""
+    return contents(folder / "storage")
 
 
 def under_way(folder: Path) -> list[Path]:
     """The files of unfinished instances on the disk."""
-    return list((folder / "storage/incoming").glob("*/*"))
+    return files_under_way(folder / "storage")
 
 
 async def until_held(client: Any, count: int) -> list[str]:
@@ -546,13 +548,13 @@ async def test_other_content_under_a_held_identifier_is_refused(
     client: Any, tmp_path: Path
 ) -> None:
     await store(client, named("1.1", PatientName="First"))
-    before = kept(tmp_path)[0].read_bytes()
+    before = kept(tmp_path)[0]
     body = multipart(named("1.1", PatientName="Other"), named("1.2"))
     answer = await told(await post(client, body), 202)
     assert of_items(answer, FAILED, INSTANCE) == ["1.1"]
     assert reasons(answer, FAILED) == [DUPLICATE]
     assert of_items(answer, REFERENCED, INSTANCE) == ["1.2"]
-    assert before in [path.read_bytes() for path in kept(tmp_path)]
+    assert before in kept(tmp_path)
     names = values(await find(client, "instances"), "00100010")
     assert {name["Alphabetic"] for name in names} == {"First"}
 
@@ -571,12 +573,10 @@ async def test_overwriting_replaces_file_and_attributes_at_once(
     client = await start(OverwriteInstances=mode)
     old = named("1.1", PatientName="Old", StudyDescription="Before", Modality="CT")
     await store(client, old)
-    old_path = kept(tmp_path)[0]
     new = named("1.1", PatientName="New", StudyDescription="After", Modality="MR")
     answer = await told(await post(client, multipart(new)), 200)
     assert of_items(answer, REFERENCED, INSTANCE) == ["1.1"]
-    assert not old_path.exists()
-    assert [path.read_bytes() for path in kept(tmp_path)] == [new]
+    assert kept(tmp_path) == [new]
     assert under_way(tmp_path) == []
     study = (await find(client, "studies", {"includefield": "all"}))[0]
     assert study["00100010"]["Value"] == [{"Alphabetic": "New"}]
@@ -604,7 +604,7 @@ async def test_two_contents_for_one_identifier_in_one_request_keep_the_first(
     first, second = named("1.1", PatientName="A"), named("1.1", PatientName="B")
     answer = await told(await post(client, multipart(first, second)), 202)
     assert reasons(answer, FAILED) == [DUPLICATE]
-    assert [path.read_bytes() for path in kept(tmp_path)] == [first]
+    assert kept(tmp_path) == [first]
     assert under_way(tmp_path) == []
 
 
@@ -987,15 +987,18 @@ class FullDisk:
         self.left = 10**9
         self.failed = threading.Event()
         self._error = error
-        self._real = os.writev
-        monkeypatch.setattr(blobs.os, "writev", self)
+        for name in ("writev", "pwritev", "pwrite"):
+            monkeypatch.setattr(blobs.os, name, self._failing(getattr(os, name)))
 
-    def __call__(self, descriptor: int, buffers: Any) -> int:
-        self.left -= 1
-        if self.left < 0:
-            self.failed.set()
-            raise OSError(self._error, os.strerror(self._error))
-        return self._real(descriptor, buffers)
+    def _failing(self, real: Callable[..., int]) -> Callable[..., int]:
+        def write(*arguments: Any) -> int:
+            self.left -= 1
+            if self.left < 0:
+                self.failed.set()
+                raise OSError(self._error, os.strerror(self._error))
+            return real(*arguments)
+
+        return write
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from PIL import Image
 from gateway.dicom.write import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from gateway.dicom.xml import to_xml
 from gateway.dicomweb import stow_metadata
+from tests import kept
 from tests.clients import JSON, ROOT, find, values
 from tests.factories import dataset
 
@@ -142,7 +143,7 @@ async def held(client: Any) -> list[str]:
 
 
 def under_way(folder: Path) -> list[Path]:
-    return list((folder / "storage/incoming").glob("*/*"))
+    return kept.under_way(folder / "storage")
 
 
 def frames_of(read: Any) -> list[bytes]:

@@ -15,12 +15,11 @@ import pytest
 
 from gateway.dicom.hierarchy import orthanc_id
 from gateway.jobs.states import Patience
+from tests import kept
 from tests.certificates import Authority
 from tests.clients import ROOT, store
 from tests.factories import image, multipart
 from tests.misbehaving import (
-
-pytestmark = pytest.mark.slow
     Deed,
     answer,
     cut,
@@ -30,6 +29,8 @@ pytestmark = pytest.mark.slow
     misbehaving,
     stall,
 )
+
+pytestmark = pytest.mark.slow
 
 STUDY, OTHER = "1.2.3.1", "1.2.3.77"
 FILE = image(SOPInstanceUID="1.2.9.1", StudyInstanceUID=OTHER)
@@ -137,7 +138,7 @@ async def meet(client: Any, call: str, resources: Any, name: str, fault: Fault) 
 
 
 def nothing_is_left(folder: Path) -> bool:
-    return not list((folder / "storage" / "incoming").glob("*/*"))
+    return not kept.under_way(folder / "storage")
 
 
 async def test_a_job_that_sends_says_what_the_server_did(near):

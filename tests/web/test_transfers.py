@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.dicom.hierarchy import orthanc_id
 from gateway.jobs.states import Patience
 from gateway.transfers import reporting
+from tests import kept
 from tests.clients import ROOT, store
 from tests.factories import content_type, image, multipart
 from tests.remote import running_remote
@@ -438,8 +439,8 @@ async def test_a_file_that_is_gone_from_the_disk_is_no_fault_of_the_server(
     await store(far, *numbered(1))
 
     def lose() -> None:
-        for blob in (tmp_path / "storage" / "blobs").glob("*/*/*/*"):
-            blob.unlink()
+        for place in kept.places(tmp_path / "storage"):
+            kept.lose(place)
 
     await asyncio.to_thread(lose)
     Storing(remote)

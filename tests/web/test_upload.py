@@ -22,6 +22,7 @@ from gateway.errors import BadConfiguration
 from gateway.orthanc import answers
 from gateway.parts import use_temporary_directory
 from gateway.web.context import GATEWAY
+from tests import kept
 from tests.clients import ROOT, store
 from tests.connection import connected, head
 from tests.factories import content_type, dicom_file, image, multipart
@@ -77,7 +78,7 @@ async def count(client: Any) -> int:
 
 
 def under_way(folder: Path) -> list[Path]:
-    return list((folder / "storage/incoming").glob("*/*"))
+    return kept.under_way(folder / "storage")
 
 
 def zipped(entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -375,7 +376,7 @@ async def test_a_storage_that_is_gone_is_no_fault_of_the_file(
         raise FileNotFoundError(2, "gone")
 
     blobs = client.server.app[GATEWAY].archive._blobs
-    monkeypatch.setattr(type(blobs), "incoming", gone)
+    monkeypatch.setattr(type(blobs), "pack", gone)
     monkeypatch.setattr(type(blobs), "free_space", gone)
     error = await refused(client, dicom_file(), 503)
     assert "storage" in error["Details"]
@@ -671,8 +672,7 @@ async def test_deleting_tells_what_remains_above(client: Any, tmp_path: Path) ->
         assert await remaining(stored) == wanted
     assert await remaining(study) is None
     assert await count(client) == 0
-    files = (tmp_path / "storage/blobs").rglob("*")
-    assert [path for path in files if path.is_file()] == []
+    assert kept.contents(tmp_path / "storage") == []
 
 
 async def test_what_is_deleted_twice_was_not_found(client: Any) -> None:

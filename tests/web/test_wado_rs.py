@@ -2,6 +2,7 @@
 
 import asyncio
 import email
+import os
 import re
 from contextlib import suppress
 
@@ -14,6 +15,7 @@ from gateway.dicom.header import read_header
 from gateway.dicomweb import wado_rs
 from gateway.wire.media import parse_media_type
 from gateway.wire.multipart import MultipartReader, PartBegin, PartData, PartEnd
+from tests import kept
 from tests.clients import JSON, ROOT, find, store
 from tests.factories import dataset, dicom_file, encode, image
 
@@ -50,7 +52,7 @@ def instance_path(file: bytes) -> str:
 
 
 def blobs(folder):
-    return [path for path in (folder / "storage/blobs").rglob("*") if path.is_file()]
+    return kept.places(folder / "storage")
 
 
 # --- multipart ------------------------------------------------------------------------
@@ -71,7 +73,7 @@ async def test_a_study_a_series_and_an_instance_come_back_byte_for_byte(client):
         assert int(response.headers["Content-Length"]) == len(body)
         kind = response.headers["Content-Type"]
         assert re.fullmatch(
-            'multipart/related; type="application/dicom"; boundary=[0-9a-f]{32}', kind
+            'multipart/related; type="application/dicom"; boundary=[0-9a-f]{64}', kind
         )
         parts = parts_of(kind, body)
         assert sorted(data for _, data in parts) == sorted(expected)
@@ -468,8 +470,7 @@ async def test_a_file_that_vanished_breaks_the_connection(
     files = [image(512, 512, InstanceNumber=n) for n in (1, 2, 3)]
     await store(client, *files)
     assert len(blobs(tmp_path)) == 3
-    largest = sorted(blobs(tmp_path))[1]
-    largest.unlink()
+    kept.lose(blobs(tmp_path)[1])
     for path in (STUDY, SERIES):
         assert not await is_whole(client, path, DICOM)
     answers = [
@@ -485,8 +486,8 @@ async def test_a_file_that_was_cut_breaks_the_connection(
 ):
     monkeypatch.setattr(wado_rs, "LENGTH_KNOWN", known)
     await store(client, *(image(512, 512, InstanceNumber=n) for n in (1, 2, 3)))
-    path = sorted(blobs(tmp_path))[-1]
-    path.write_bytes(path.read_bytes()[:-1])
+    last = blobs(tmp_path)[-1]
+    os.truncate(last.path, last.start + last.size - 1)
     assert not await is_whole(client, STUDY, DICOM)
 
 

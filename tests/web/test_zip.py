@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from gateway.dicomweb import zip_rs
 from gateway.web import zip_stream
 from gateway.web.context import GATEWAY
+from tests import kept
 from tests.clients import ROOT, store
 from tests.factories import dataset, encode, image
 from tests.web.test_bulk import compressed
@@ -111,8 +112,8 @@ async def test_a_lost_file_is_left_out_and_said_to_be(client, accept):
     archive = client.app[GATEWAY].archive
     for number in range(3):
         held = await archive.instance(*instance_path(files[number]).split("/")[1::2])
-        path = await archive.path(held)
-        await asyncio.to_thread(path.unlink)
+        place = await archive.place(held)
+        await asyncio.to_thread(kept.lose, place)
         response, body = await fetch(client, STUDY, accept or "*/*")
         assert response.status == (206 if number < 2 else 404)
         assert [file in body for file in files] == [n > number for n in range(3)]
@@ -135,7 +136,7 @@ async def test_a_zip_with_a_lost_file_breaks_off(client, monkeypatch):
     await store(client, *files)
     archive = client.app[GATEWAY].archive
     held = await archive.instance(*instance_path(files[2]).split("/")[1::2])
-    path = await archive.path(held)
-    await asyncio.to_thread(path.unlink)
+    place = await archive.place(held)
+    await asyncio.to_thread(kept.lose, place)
     with pytest.raises(aiohttp.ClientError):
         await fetch(client, STUDY)

@@ -24,7 +24,7 @@ from pydicom.uid import (
 
 from gateway.dicom import header as header_module
 from gateway.dicom.charsets import LATIN1, decode, encodings_of
-from gateway.dicom.header import read_header, read_header_of
+from gateway.dicom.header import HeaderReader, read_header
 from gateway.dicom.hierarchy import Uids
 from gateway.dicom.walk import DEPTH_LIMIT, INLINE_BINARY_LIMIT, INLINE_VALUE_LIMIT
 from gateway.errors import NotDicom, StorageFull
@@ -131,7 +131,7 @@ def test_every_file_of_pydicom_is_taken_or_refused_with_its_reason():
     refused = {}
     for path in FILES:
         try:
-            read_header_of(path)
+            HeaderReader().read_file(path)
         except NotDicom as error:
             refused[name_of(path)] = str(error)
     assert refused == REFUSED
@@ -146,7 +146,7 @@ def test_every_file_of_pydicom_is_read_as_pydicom_reads_it(monkeypatch):
         if REFUSED.get(name_of(path), NO_STUDY) != NO_STUDY:
             continue
         expected = pydicom_json(pydicoms(path))
-        found = read_header_of(path).attributes
+        found = HeaderReader().read_file(path).attributes
         assert comparable(found) == comparable(expected), name_of(path)
         assert list(found) == sorted(found)
         compared += 1
@@ -170,7 +170,7 @@ def test_representations_are_those_that_pydicom_gives(monkeypatch):
 
     for path in FILES:
         if REFUSED.get(name_of(path), NO_STUDY) == NO_STUDY:
-            found = read_header_of(path).attributes
+            found = HeaderReader().read_file(path).attributes
             compare(found, pydicom_json(pydicoms(path)))
     # Of implicit pixel data the standard says OW (PS3.5 A.1), pydicom looks at the bits.
     assert different == {("7FE00010", "OW", "OB")}
@@ -181,7 +181,7 @@ def test_the_bulk_of_every_native_file_lies_where_the_header_says():
     for path in FILES:
         if name_of(path) in REFUSED:
             continue
-        header = read_header_of(path)
+        header = HeaderReader().read_file(path)
         data_set = pydicoms(path)
         if header.transfer_syntax in header_module.DEFLATED:
             continue
@@ -199,7 +199,7 @@ def test_names_in_every_character_set_are_those_that_pydicom_reads():
         name = pydicoms(path).get("PatientName")
         if name is None or name_of(path) in REFUSED:
             continue
-        found = read_header_of(path).attributes["00100010"]["Value"][0]
+        found = HeaderReader().read_file(path).attributes["00100010"]["Value"][0]
         groups = [found.get(group, "") for group in ("Alphabetic", "Ideographic")]
         assert groups == [name.alphabetic, name.ideographic], path.name
         assert found.get("Phonetic", "") == name.phonetic
@@ -369,7 +369,7 @@ def test_an_empty_file_is_refused(tmp_path):
     path = tmp_path / "empty"
     path.write_bytes(b"")
     with pytest.raises(NotDicom, match="an empty file"):
-        read_header_of(path)
+        HeaderReader().read_file(path)
 
 
 @pytest.mark.parametrize("missing", ["StudyInstanceUID", "SeriesInstanceUID"])
@@ -874,7 +874,7 @@ def test_a_mapped_file_is_read_as_its_bytes_are(tmp_path):
     content = encode(of_everything())
     path = tmp_path / "file"
     path.write_bytes(content)
-    assert read_header_of(path) == read_header(content)
+    assert HeaderReader().read_file(path) == read_header(content)
 
 
 @functools.cache

@@ -21,13 +21,13 @@ from gateway.storage.database import SqliteDatabase
 from tests.peers import CHECKOUT
 from tests.unit.jobs.engines import LONG, Works, engine, reach, until
 
+pytestmark = pytest.mark.slow
+
 #: A process that counts through the items of the jobs, slowly, and tells when it began.
 COUNTER = """
 import asyncio, sys
 from pathlib import Path
 from tests.unit.jobs.engines import engine
-
-pytestmark = pytest.mark.slow
 
 async def count(run):
     total = await run.item_count()

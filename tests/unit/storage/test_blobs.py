@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import StorageFull
 from gateway.storage.blobs import DiskBlobs
-from tests.unit.storage.blob_contract import BlobContract, descriptors
+from tests.unit.storage.blob_contract import BlobContract, descriptors, nothing_packed
 
 
 class TestDiskBlobs(BlobContract):
@@ -87,7 +87,7 @@ class TestDiskBlobs(BlobContract):
             incoming.discard()
         blobs.close_lane()
         after = self.another()
-        assert after.sweep(lambda name: False).removed == 1
+        assert after.sweep(lambda name: False, nothing_packed).removed == 1
         after.close_lane()
 
     # -- folders -----------------------------------------------------------------------
@@ -149,7 +149,7 @@ class TestDiskBlobs(BlobContract):
         (lane / "notes.txt").write_text("no blob")
         (lane / "lost+found").mkdir()
         after = self.another()
-        assert after.sweep(lambda name: True).removed == 1
+        assert after.sweep(lambda name: True, nothing_packed).removed == 1
         assert self.under_way() == ["lost+found"]
         after.close_lane()
 
@@ -217,14 +217,14 @@ class TestDiskBlobs(BlobContract):
                 os._exit(1)
         name = os.read(ready, 100).decode()
         try:
-            assert blobs.sweep(lambda name: False).removed == 0
+            assert blobs.sweep(lambda name: False, nothing_packed).removed == 0
             assert self.under_way() == [name]
         finally:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
             os.close(ready)
             os.close(told)
-        assert blobs.sweep(lambda name: False).removed == 1
+        assert blobs.sweep(lambda name: False, nothing_packed).removed == 1
         assert self.under_way() == []
 
 

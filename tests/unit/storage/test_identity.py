@@ -9,6 +9,7 @@ from gateway.archive import Archive
 from gateway.errors import BadConfiguration
 from gateway.outcomes import Stored
 from tests.factories import image
+from tests.kept import contents, lose, places
 
 
 async def _store(storage: Path, index: Path, file: bytes) -> Stored:
@@ -24,7 +25,7 @@ def _blobs(storage: Path) -> list[Path]:
 
 
 async def test_another_index_does_not_touch_the_files(tmp_path: Path) -> None:
-    await _store(tmp_path / "files", tmp_path / "index", image())
+    await _store(tmp_path / "files", tmp_path / "index", image(1024, 1024))
     (kept,) = _blobs(tmp_path / "files")
     under_way = tmp_path / "files" / "incoming" / "0" / kept.name
     kept.rename(under_way)
@@ -60,8 +61,9 @@ async def test_a_lost_index_is_made_anew_from_the_files(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="import the files"):
         async with Archive(tmp_path / "files", tmp_path / "index"):
             pass
-    (kept,) = _blobs(tmp_path / "files")
-    again = await _store(tmp_path / "new", tmp_path / "new", kept.read_bytes())
+    (kept,) = contents(tmp_path / "files")
+    assert kept == file
+    again = await _store(tmp_path / "new", tmp_path / "new", kept)
     assert not again.already_there
 
 
@@ -70,11 +72,10 @@ async def test_an_instance_whose_file_is_lost_is_mended_by_sending_it_again(
 ) -> None:
     file = image()
     await _store(tmp_path / "files", tmp_path / "index", file)
-    (kept,) = _blobs(tmp_path / "files")
-    kept.unlink()
+    (place,) = places(tmp_path / "files")
+    lose(place)
     again = await _store(tmp_path / "files", tmp_path / "index", file)
     assert not again.already_there
-    (kept,) = _blobs(tmp_path / "files")
-    assert kept.read_bytes() == file
+    assert contents(tmp_path / "files") == [file]
     async with Archive(tmp_path / "files", tmp_path / "index") as archive:
         assert (await archive.totals()).instances == 1

@@ -64,6 +64,8 @@ async def test_a_new_database_is_made_whole(database: SqliteDatabase) -> None:
         "unstable",
         "labels",
         "metadata",
+        "name_groups",
+        "blocks",
     }
     assert await tables(database) == made | {"schema_version"}
 

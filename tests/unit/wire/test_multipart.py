@@ -335,7 +335,7 @@ def test_new_boundaries_are_random_and_need_no_quotes():
     made = {new_boundary() for _ in range(100)}
     assert len(made) == 100
     assert all(
-        len(one) == 32 and one.isalnum() and boundary_of({"boundary": one}) == one
+        len(one) == 64 and one.isalnum() and boundary_of({"boundary": one}) == one
         for one in made
     )
 

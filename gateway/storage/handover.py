@@ -1,0 +1,72 @@
+"""A connection's socket, handed over by the event loop to be written or read without it.
+
+It is always a socket of our own, because the connection may be closed meanwhile and its
+number given to another file. How long to wait for the other side is left to the caller.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+
+def is_plain(transport: asyncio.Transport | None) -> bool:
+    """Whether the bytes of a connection go as they are, to a socket."""
+    return (
+        transport is not None
+        and transport.get_extra_info("sslcontext") is None
+        and transport.get_extra_info("socket") is not None
+    )
+
+
+@contextmanager
+def own_socket(transport: asyncio.Transport) -> Iterator[socket.socket]:
+    """The socket of a connection; raises ConnectionResetError if it is closed."""
+    if transport.is_closing():
+        raise ConnectionResetError
+    theirs: socket.socket = transport.get_extra_info("socket")
+    with socket.socket(fileno=os.dup(theirs.fileno())) as ours:
+        ours.setblocking(False)
+        yield ours
+
+
+@asynccontextmanager
+async def emptied_socket(
+    transport: asyncio.Transport, drain: Callable[[], Awaitable[None]]
+) -> AsyncIterator[socket.socket]:
+    """The socket of a connection, with nothing left to write to it.
+
+    `drain` waits until the loop has written something. Raises ConnectionResetError.
+    """
+    transport.set_write_buffer_limits(high=0)
+    try:
+        while transport.get_write_buffer_size():
+            await drain()
+            await asyncio.sleep(0)
+    finally:
+        transport.set_write_buffer_limits()
+    with own_socket(transport) as connection:
+        yield connection
+
+
+async def writable(connection: socket.socket) -> None:
+    """Return once the socket takes bytes again, or is broken."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_writer(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(connection)
+
+
+async def readable(connection: socket.socket) -> None:
+    """Return once bytes have come, or the end of them."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection)

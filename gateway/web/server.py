@@ -1,0 +1,191 @@
+"""aiohttp's server, without what this one does not use of it.
+
+Requests go to `gateway.web.middleware` without aiohttp's table of routes, and what needs no
+waiting is answered where its bytes arrive: without a task, which would cost several times
+what the answer does. Everything else, and everything unusual, goes aiohttp's way.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from gateway.web.middleware import Entrance
+
+#: Searches name their UIDs in the address, some hundreds of them (bytes).
+_LONGEST_ADDRESS = 128 * 1024
+
+#: Of every connection. Compressed bodies are inflated with bounds: `gateway.web.inflating`.
+_OPTIONS: dict[str, Any] = {"max_line_size": _LONGEST_ADDRESS, "auto_decompress": False}
+
+_EMPTY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
+
+class Request(web.Request):
+    """A request that knows its application by itself."""
+
+    ATTRS = web.Request.ATTRS | {"entrance"}
+
+    entrance: Entrance
+
+    @property
+    def app(self) -> web.Application:
+        """The application it came to."""
+        return self.entrance.app
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._state  # the inherited way is by an exception
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        self.entrance.sign(self, response)
+
+
+class Connection(web.RequestHandler):
+    """A connection that answers at once what can be."""
+
+    __slots__ = ("_answer_at_once", "_requests", "asked")
+
+    def __init__(self, server: "Server", **options: Any) -> None:
+        super().__init__(server, **options)
+        self._requests = server.request_factory
+        self.asked: Request | None = None  # what could not be answered at once
+        self._answer_at_once = server.entrance.answer_at_once
+        if self._keepalive_timeout > 0:  # else each answer has to end its connection
+            self._parser = cast("Any", _Parser(self._parser, self.answered))
+
+    def answered(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+        """Whether a request was answered at once, which nobody else is to do then.
+
+        Those before it were answered, and the client has taken what it was sent.
+        """
+        waiter, transport = self._waiter, self.transport
+        if (
+            waiter is None
+            or waiter.done()
+            or self._messages
+            or self._paused
+            or payload is not EMPTY_PAYLOAD
+            or transport is None
+            or transport.is_closing()
+            or not _is_plain(message)
+        ):
+            return False
+        # It is read and not handed on: there is nobody who would write by and by.
+        writer = cast("AbstractStreamWriter", None)
+        task = cast("asyncio.Task[None]", self._task_handler)
+        request = cast("Request", self._requests(message, payload, self, writer, task))
+        response = self._answer_at_once(request)
+        if response is None:
+            self.asked = request
+            return False
+        transport.write(_as_bytes(response))
+        self._request_count += 1
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return True
+
+
+class _Parser:
+    """aiohttp's parser, which does not hand on what was answered meanwhile."""
+
+    def __init__(
+        self, parser: Any, answered: Callable[[RawRequestMessage, StreamReader], bool]
+    ) -> None:
+        self._parser = parser
+        self._feed = parser.feed_data
+        self._answered = answered
+        self.message_consumed = parser.message_consumed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+    def feed_data(self, received: bytes) -> tuple[Any, bool, bytes]:
+        """Requests in what was received, whether they want another protocol, and more."""
+        messages, upgraded, rest = self._feed(received)
+        if len(messages) == 1 and not upgraded and self._answered(*messages[0]):
+            self.message_consumed()
+            return (), upgraded, rest
+        return messages, upgraded, rest
+
+
+class Server(web.Server):
+    """Makes the connections of an application."""
+
+    def __init__(self, entrance: Entrance, **options: Any) -> None:
+        self.entrance = entrance
+        answer = cast("Callable[..., Awaitable[web.StreamResponse]]", entrance.answer)
+        super().__init__(answer, request_factory=self._request, **options)
+
+    def __call__(self) -> Connection:
+        """A connection that is about to be made."""
+        return Connection(self, loop=self._loop, **self._kwargs)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> Request:
+        connection = cast("Connection", protocol)
+        request, connection.asked = connection.asked, None
+        if request is None or request._message is not message:
+            request = Request(
+                message, payload, protocol, writer, task, self._loop, client_max_size=0
+            )
+            request.entrance = self.entrance
+        request._payload_writer = writer
+        return request
+
+
+class Runner(web.AppRunner):
+    """Runs an application: its parts, and the server in front of them."""
+
+    def __init__(
+        self, app: web.Application, entrance: Entrance, **options: Any
+    ) -> None:
+        super().__init__(app, **{**_OPTIONS, **options})
+        self._entrance = entrance
+
+    async def _make_server(self) -> Server:
+        self.app.on_startup.freeze()
+        await self.app.startup()
+        self.app.freeze()
+        return Server(self._entrance, **self._kwargs)
+
+
+def _is_plain(message: RawRequestMessage) -> bool:
+    """Whether a request is a GET on a connection that stays."""
+    return (
+        message.method == "GET"
+        and message.version == HttpVersion11
+        and not message.should_close
+    )
+
+
+def _as_bytes(response: web.Response) -> bytes:
+    """An answer to a GET as it goes out: what aiohttp makes when it prepares one."""
+    headers, body = response.headers, response.body
+    sent = body if isinstance(body, bytes) else b""
+    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if response.status not in _EMPTY:
+        lines.append(f"Content-Length: {len(sent)}")
+    lines.append(_date(int(time.time())))
+    head = "\r\n".join(lines)
+    if head.count("\r") >= len(lines) or head.count("\n") >= len(lines):
+        raise ValueError("a header would end before its time")  # RFC 9110 5.5
+    return head.encode() + b"\r\n\r\n" + sent
+
+
+@lru_cache(1)
+def _date(second: int) -> str:
+    """The Date header at a second since 1970 (RFC 9110 6.6.1)."""
+    return time.strftime("Date: %a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
