@@ -7,6 +7,7 @@ shades, halves upwards.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,9 @@ _MOST_VALUES = 1 << 17
 #: Pixels that are looked up at a time: their places take eight bytes each meanwhile.
 _BLOCK = 1 << 18
 
+#: Tables of a window that are kept, of at most 64 KiB each.
+_TABLES_KEPT = 64
+
 #: Which values occur, found out where somebody wants to know.
 Present = Callable[[], npt.NDArray[np.bool_]]
 
@@ -59,9 +63,16 @@ def _by_table(
     bounds: tuple[int, int],
 ) -> Shades:
     """The same, each value worked out once; some rows at a time, to stay small."""
-    domain = np.arange(bounds[0], bounds[1] + 1, dtype=np.int64)
     step = max(_BLOCK // (values.size // len(values) or 1), 1)
     blocks = [slice(row, row + step) for row in range(0, len(values), step)]
+    window = options.window or _window(attributes)
+    if window is not None and _is_plain(attributes, values, options):
+        inverted, by_slope = is_inverted(attributes), _rescaling(attributes)
+        around = _around(*bounds), values.dtype.itemsize
+        return _looked_up_in(
+            _table(*around, *by_slope, window, inverted), values, blocks
+        )
+    domain = np.arange(bounds[0], bounds[1] + 1, dtype=np.int64)
 
     def present() -> npt.NDArray[np.bool_]:
         found = np.zeros(len(domain), bool)
@@ -70,12 +81,16 @@ def _by_table(
         return found
 
     curve = _curve(attributes, domain, present, options)
-    first = bounds[0]
     if values.dtype.itemsize <= 2:
-        # Each value is its own place, counted from the end where it is negative.
-        whole = np.zeros(1 << 8 * values.dtype.itemsize, np.uint8)
-        whole[domain] = curve
-        curve, first = whole, 0
+        curve = _of_all(curve, bounds[0], values.dtype.itemsize)
+        return _looked_up_in(curve, values, blocks)
+    return _looked_up_in(curve, values, blocks, bounds[0])
+
+
+def _looked_up_in(
+    curve: Shades, values: Values, blocks: list[slice], first: int = 0
+) -> Shades:
+    """The shade of each value, in a table that begins with that of the first one."""
     if len(blocks) == 1:
         return np.asarray(curve.take(_places(values, first)))
     found = np.empty(values.shape, np.uint8)
@@ -85,8 +100,59 @@ def _by_table(
 
 
 def _places(values: Values, first: int) -> npt.NDArray[np.integer[Any]]:
-    """Where in a table the values stand whose first is this one."""
     return values.astype(np.int64) - first if first else values  # type: ignore[return-value]
+
+
+def _of_all(curve: Shades, first: int, size: int) -> Shades:
+    """A table in which each value of so many bytes is its own place.
+
+    It counts from the end where it is negative.
+    """
+    whole = np.zeros(1 << 8 * size, np.uint8)
+    whole[np.arange(first, first + len(curve))] = curve
+    return whole
+
+
+# -- the usual case: the slices of a series have one window, and much the same values ----
+
+
+def _is_plain(attributes: Attributes, values: Values, options: RenderOptions) -> bool:
+    """Whether a window and a line are all that shades depend on."""
+    tables = ["00283000", "20500010"] + ["00283010"] * (options.window is None)
+    return values.dtype.itemsize <= 2 and not any(
+        items(attributes, tag) for tag in tables
+    )
+
+
+def _around(low: int, high: int) -> tuple[int, int]:
+    """Bounds that are wider and mostly the same for images that are alike."""
+    largest = 1 << max(high, -low - 1, _WHITE).bit_length()
+    return (-largest if low < 0 else 0), largest - 1
+
+
+@lru_cache(maxsize=_TABLES_KEPT)
+def _table(
+    bounds: tuple[int, int],
+    size: int,
+    slope: float,
+    intercept: float,
+    window: Window,
+    inverted: bool,
+) -> Shades:
+    """The shades of all values within the bounds, which are of so many bytes."""
+    half = 1 << 8 * size - 1
+    low, high = max(bounds[0], -half), min(bounds[1], 2 * half - 1)
+    if low < 0:
+        high = min(high, half - 1)
+    domain = np.arange(low, high + 1, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        spread = windowed(domain * slope + intercept, window)
+        found = _of_all(_rounded(spread, inverted=inverted), low, size)
+    found.flags.writeable = False
+    return found
+
+
+# -- any case ----------------------------------------------------------------------------
 
 
 def _curve(
@@ -98,9 +164,14 @@ def _curve(
     """The shade of each value; where there is no window, those present span one."""
     with np.errstate(all="ignore"):  # what a file says may lead anywhere
         spread = _spread(attributes, stored, present, options)
-        grey = np.floor(_presentation(attributes, spread) + 0.5)
+        spread = _presentation(attributes, spread)
+        return _rounded(spread, inverted=is_inverted(attributes))
+
+
+def _rounded(spread: Reals, *, inverted: bool) -> Shades:
+    grey = np.floor(spread + 0.5)
     shown = np.asarray(np.clip(np.nan_to_num(grey), 0, _WHITE), np.uint8)
-    if is_inverted(attributes):
+    if inverted:
         np.subtract(_WHITE, shown, out=shown)
     return shown
 
@@ -133,10 +204,15 @@ def _modality(attributes: Attributes, stored: Values) -> tuple[Reals, bool]:
         found = table(item, _DESCRIPTOR, _DATA, signed=signed)
         if found is not None:
             return found.apply(stored).astype(np.float64), False
-    slope = number(attributes, "00281053", 1.0) or 1.0
-    intercept = number(attributes, "00281052", 0.0)
+    slope, intercept = _rescaling(attributes)
     values = stored.astype(np.float64) * slope + intercept
     return values, signed or intercept < 0 or slope < 0
+
+
+def _rescaling(attributes: Attributes) -> tuple[float, float]:
+    """Slope and intercept."""
+    slope = number(attributes, "00281053", 1.0) or 1.0
+    return slope, number(attributes, "00281052", 0.0)
 
 
 def _padding(attributes: Attributes, stored: Values) -> npt.NDArray[np.bool_]:

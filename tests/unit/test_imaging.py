@@ -1,16 +1,20 @@
 """Pictures are the same wherever they are made, and few are made at once."""
 
 import asyncio
+import io
+import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, RLELossless
@@ -19,7 +23,7 @@ from gateway.archive import Archive, Instance
 from gateway.dicom.extraction import Mode, picture_of
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.job import Job, needed, perform
-from gateway.dicom.pictures import GIF, JP2, JPEG, PAM, PNG
+from gateway.dicom.pictures import GIF, JP2, JPEG, PAM, PNG, _scratch, saved
 from gateway.dicom.render import attributes_of
 from gateway.dicom.render_options import RenderOptions, rendered_options
 from gateway.dicom.transcode import Source
@@ -29,6 +33,7 @@ from gateway.outcomes import Stored
 from gateway.places import NOWHERE
 from gateway.pool import Pool
 from tests.factories import dataset, dicom_file, encode, image
+from tests.unit.storage.blob_contract import descriptors
 
 CHANCE = np.random.default_rng(5)
 
@@ -286,3 +291,34 @@ async def test_an_instance_and_its_pixels_are_one_look_at_the_index(
         await imaging.find(*names)
     with pytest.raises(NotFound, match="identifier"):
         await imaging.find(held.orthanc_id)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_file_that_is_used_again_holds_one_picture(form: str) -> None:
+    before = descriptors()
+    kept: list[int] = []
+
+    def work() -> None:
+        for side in (1500, 9, 300, 2):
+            values = CHANCE.integers(0, 255, (side, side), np.uint8)
+            picture = Image.fromarray(values)
+            out = io.BytesIO()
+            picture.save(out, form)
+            assert saved(picture, form) == out.getvalue()
+            kept.append(os.fstat(_scratch()).st_size)
+        with pytest.raises(OSError, match="wrong"):
+            saved(cast("Any", _Broken()), form)
+        assert saved(picture, form) == out.getvalue()
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(work).result()
+    assert max(kept) <= 1024 * 1024
+    assert kept[0] == 0  # it was too large to be kept
+    assert descriptors() == before
+
+
+class _Broken:
+    def save(self, file: Any, form: str, **options: Any) -> None:
+        """Write something, and fail."""
+        file.write(b"x" * 100)
+        raise OSError("something is wrong")
