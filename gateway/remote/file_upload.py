@@ -16,7 +16,7 @@ from aiohttp.http_writer import StreamWriter
 
 from gateway.remote.silence import Silence
 from gateway.remote.upload import ChunkUpload
-from gateway.storage.handover import emptied_socket, is_plain, writable
+from gateway.storage.handover import emptied, is_plain, own_socket, writable
 from gateway.storage.reading import FileRange, Piece
 from gateway.storage.sending import Sending
 from gateway.storage.threads import in_thread
@@ -115,7 +115,8 @@ class FileUpload(Payload):
         pieces = chunked(self._pieces) if writer.chunked else self._pieces
         sending = self._files.sending(pieces)
         writer.send_headers()
-        async with emptied_socket(transport, writer.drain) as connection:
+        await emptied(transport, writer.drain)
+        with own_socket(transport) as connection:
             try:
                 while not await self._pushed(sending, connection.fileno()):
                     await writable(connection)

@@ -7,8 +7,8 @@ number given to another file. How long to wait for the other side is left to the
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 
 def is_plain(transport: asyncio.Transport | None) -> bool:
@@ -31,13 +31,12 @@ def own_socket(transport: asyncio.Transport) -> Iterator[socket.socket]:
         yield ours
 
 
-@asynccontextmanager
-async def emptied_socket(
+async def emptied(
     transport: asyncio.Transport, drain: Callable[[], Awaitable[None]]
-) -> AsyncIterator[socket.socket]:
-    """The socket of a connection, with nothing left to write to it.
+) -> None:
+    """Return once nothing is left that the loop has to write.
 
-    `drain` waits until the loop has written something. Raises ConnectionResetError.
+    `drain` waits until it has written something.
     """
     transport.set_write_buffer_limits(high=0)
     try:
@@ -46,8 +45,6 @@ async def emptied_socket(
             await asyncio.sleep(0)
     finally:
         transport.set_write_buffer_limits()
-    with own_socket(transport) as connection:
-        yield connection
 
 
 async def writable(connection: socket.socket) -> None:

@@ -7,16 +7,15 @@ cannot be (TLS, an answer in chunks), the files are read and written.
 """
 
 import asyncio
-import os
-import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
 from gateway.archive import Archive, Piece
 from gateway.errors import TooSlow
+from gateway.storage.handover import emptied, is_plain, own_socket, writable
 from gateway.storage.sending import Sending
 from gateway.storage.threads import in_thread
 from gateway.telemetry.exchange import CURRENT
@@ -120,10 +119,15 @@ async def _write(
 
 
 async def _send(request: web.Request, sending: Sending) -> None:
-    async with _emptied_socket(request) as descriptor:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError
+    request.writer.send_headers()
+    await _in_time(emptied(transport, request.writer.drain))
+    with own_socket(transport) as connection:
         try:
-            while not await in_thread(lambda: sending.push(descriptor)):
-                await _writable(descriptor)
+            while not await in_thread(lambda: sending.push(connection.fileno())):
+                await _in_time(writable(connection))
         except BrokenPipeError as error:
             raise ConnectionResetError from error
         finally:
@@ -132,54 +136,13 @@ async def _send(request: web.Request, sending: Sending) -> None:
 
 
 def _is_plain(request: web.Request) -> bool:
-    transport = request.transport
-    return (
-        transport is not None
-        and transport.get_extra_info("sslcontext") is None
-        and transport.get_extra_info("socket") is not None
-    )
+    return is_plain(request.transport)
 
 
-@asynccontextmanager
-async def _emptied_socket(request: web.Request) -> AsyncIterator[int]:
-    """The socket, with nothing left to write to it, as a descriptor of our own.
-
-    Our own, because the connection may be closed meanwhile and its number given to
-    another file.
-    """
-    transport = request.transport
-    if transport is None:
-        raise ConnectionResetError
-    request.writer.send_headers()
-    transport.set_write_buffer_limits(high=0)
+async def _in_time(step: Coroutine[Any, Any, None]) -> None:
+    """Wait for the client to take something; raises TooSlow if it takes nothing."""
     try:
         async with asyncio.timeout(STALLED):
-            while transport.get_write_buffer_size():
-                await request.writer.drain()
-                await asyncio.sleep(0)
+            await step
     except TimeoutError:
         raise TooSlow("the client takes nothing") from None
-    finally:
-        transport.set_write_buffer_limits()
-    if transport.is_closing():
-        raise ConnectionResetError
-    connection: socket.socket = transport.get_extra_info("socket")
-    descriptor = os.dup(connection.fileno())
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-async def _writable(descriptor: int) -> None:
-    """Return once the socket takes bytes again."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_writer(descriptor, ready.set)
-    try:
-        async with asyncio.timeout(STALLED):
-            await ready.wait()
-    except TimeoutError:
-        raise TooSlow("the client takes nothing") from None
-    finally:
-        loop.remove_writer(descriptor)
