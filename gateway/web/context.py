@@ -183,11 +183,15 @@ def _go_on(request: web.Request) -> None:
 
 async def _next_chunk(request: web.Request, seconds: int) -> bytes:
     content = request.content
+    # Pieces as they came are joined only where their sender may have cut them small.
+    cut_by_sender = request.content_length is None
     try:
         if content.is_eof():  # all of it is here: nothing to wait for
             return await content.readany()
         async with asyncio.timeout(seconds or None):
-            return await content.readany()
+            if cut_by_sender:
+                return await content.readany()
+            return (await content.readchunk())[0]
     except TimeoutError:
         raise TooSlow(f"nothing of the body came for {seconds} s") from None
     except (web.RequestPayloadError, ConnectionError) as error:
