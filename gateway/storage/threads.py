@@ -6,7 +6,9 @@ connection would close it under its feet.
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -78,14 +80,20 @@ class _Step:
 class Threads:
     """Some threads of one purpose; a hop to one of them and back costs next to nothing.
 
-    An executor of the standard library makes two futures and three locks for each.
+    An executor of the standard library makes two futures and three locks for each, and
+    lets its threads take turns; here the one that rested last goes first, whose memory is
+    still in the processor's caches.
     """
 
     def __init__(self, count: int, name: str) -> None:
-        self._steps: SimpleQueue[_Step | None] = SimpleQueue()
+        self._steps: deque[_Step] = deque()
+        self._bells: list[SimpleQueue[bool]] = [SimpleQueue() for _ in range(count)]
+        self._resting = list(self._bells)
         self._threads = [
-            threading.Thread(target=self._serve, name=f"{name}_{n}", daemon=True)
-            for n in range(count)
+            threading.Thread(
+                target=self._serve, args=(bell,), name=f"{name}_{n}", daemon=True
+            )
+            for n, bell in enumerate(self._bells)
         ]
 
     def start(self) -> None:
@@ -95,20 +103,43 @@ class Threads:
 
     def end(self) -> None:
         """Return once all that was asked for is done. It blocks."""
-        for _ in self._threads:
-            self._steps.put(None)
+        for bell in self._bells:
+            bell.put(False)
         for thread in self._threads:
             thread.join()
 
-    def _serve(self) -> None:
-        while (step := self._steps.get()) is not None:
-            step.do()
-            del step  # what it holds is not kept until the next one comes
+    def _serve(self, bell: "SimpleQueue[bool]") -> None:
+        goes_on = bell.get()
+        while goes_on:
+            self._work_off()
+            self._resting.append(bell)
+            # What came before this was said has called nobody.
+            if not (self._steps and self._is_up_again(bell)):
+                goes_on = bell.get()
+        self._work_off()
+
+    def _is_up_again(self, bell: "SimpleQueue[bool]") -> bool:
+        """Whether a thread that said it rests does not; else its bell was rung."""
+        try:
+            self._resting.remove(bell)
+        except ValueError:
+            return False
+        return True
+
+    def _work_off(self) -> None:
+        with suppress(IndexError):  # in one step: several threads may want the last one
+            while self._steps:
+                self._steps.popleft().do()
+
+    def _ask(self, step: _Step) -> None:
+        self._steps.append(step)
+        with suppress(IndexError):  # nobody rests: who is done looks for more
+            self._resting.pop().put(True)
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of the work; who is cancelled waits for its end as well."""
         step = _Step(work)
-        self._steps.put(step)
+        self._ask(step)
         try:
             result: T = await step.told
             return result
