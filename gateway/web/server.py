@@ -3,6 +3,8 @@
 Requests go to `gateway.web.middleware` without aiohttp's table of routes, and what needs no
 waiting is answered where its bytes arrive: without a task, which would cost several times
 what the answer does. Everything else, and everything unusual, goes aiohttp's way.
+
+It stands on inner parts of aiohttp, which is why setup.cfg bounds its version.
 """
 
 import asyncio
