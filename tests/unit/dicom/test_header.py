@@ -576,6 +576,17 @@ def test_a_private_creator_holds_in_its_own_data_set_only():
     assert found["00400275"]["Value"][0]["00191023"]["vr"] == "UN"
 
 
+def test_a_private_creator_of_one_file_says_nothing_of_the_next():
+    reader = HeaderReader()
+    creator = raw.explicit(0x00430010, b"LO", b"GEMS_PARM_01")
+    private = raw.explicit(0x00431006, b"UN", b"12")
+    for elements in ((), (), (), (creator, private)):
+        reader.read(raw.file(*elements))
+    without = raw.file(private)
+    assert reader.read(without) == read_header(without)
+    assert reader.read(without).attributes["00431006"]["vr"] == "UN"
+
+
 @pytest.mark.parametrize(("signed", "expected"), [(0, ("US", 65535)), (1, ("SS", -1))])
 def test_us_or_ss_follows_the_pixel_representation_down_into_items(signed, expected):
     smallest = raw.implicit(0x00280106, b"\xff\xff")
