@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from gateway.places import Place
 from gateway.storage import packing, packs
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.packs import blobs_in, extent_of, pack_of, room_of
+from gateway.storage.reading import FileRange
+from gateway.storage.sending import Sending
 from tests.unit.storage.blob_contract import descriptors
 
 
@@ -379,3 +382,25 @@ def die(blobs: DiskBlobs) -> None:
 def test_a_place_of_its_own_is_named_by_its_file_and_one_in_a_pack_by_more() -> None:
     assert Place("/a").name == "/a"
     assert Place("/a", 0, 10).name != Place("/a", 4096, 10).name
+
+
+# -- on the way to a reader ----------------------------------------------------------------
+
+
+def test_what_was_sent_and_not_taken_yet_is_no_hole_when_its_blob_goes(
+    blobs: DiskBlobs,
+) -> None:
+    contents = [blob(number, 200_000) for number in (1, 2, 3)]
+    names = keep(blobs, *contents)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours = server.accept()[0]
+    with theirs, ours:
+        ours.setblocking(False)
+        pieces = [FileRange(name, 0, 200_000) for name in names]
+        sending = Sending(blobs, pieces)
+        assert sending.push(ours.fileno())
+        assert blobs.remove(names) == []
+        ours.shutdown(socket.SHUT_WR)
+        with theirs.makefile("rb") as taken:
+            assert taken.read() == b"".join(contents)
