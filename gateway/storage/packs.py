@@ -150,9 +150,12 @@ def is_empty(descriptor: int) -> bool:
 def can_pack(folder: Path) -> bool:
     """Whether the file system of a folder has what packs need: holes and locks."""
     path = folder / "probe"
-    descriptor = os.open(
-        path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o640
-    )
+    try:
+        descriptor = os.open(
+            path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o640
+        )
+    except OSError:
+        return False
     try:
         os.write(descriptor, _PADDING)
         return (

@@ -384,6 +384,40 @@ def test_a_place_of_its_own_is_named_by_its_file_and_one_in_a_pack_by_more() -> 
     assert Place("/a", 0, 10).name != Place("/a", 4096, 10).name
 
 
+def test_a_pack_whose_last_blob_goes_while_it_is_ended_goes_too(
+    folder: Path, blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = keep(blobs, blob(1))
+    other = another(folder)
+
+    def looked(descriptor: int) -> bool:
+        found = packs.is_empty(descriptor)
+        other.remove(names)
+        return found
+
+    monkeypatch.setattr(packing, "is_empty", looked)
+    blobs.close_lane()
+    other.close_lane()
+    assert pack_files(folder) == []
+
+
+def test_a_disk_that_takes_no_file_more_is_no_obstacle_to_a_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another(folder).close_lane()
+    opened = os.open
+
+    def refuses(path: Any, *arguments: Any) -> int:
+        if Path(path).name == "probe":
+            raise OSError(errno.ENOSPC, "no room")
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuses)
+    blobs = another(folder)
+    assert not blobs.packs
+    blobs.close_lane()
+
+
 # -- on the way to a reader ----------------------------------------------------------------
 
 
