@@ -401,6 +401,40 @@ def test_a_pack_whose_last_blob_goes_while_it_is_ended_goes_too(
     assert pack_files(folder) == []
 
 
+def test_what_is_left_of_a_torn_block_goes_with_its_pack(folder: Path) -> None:
+    dying = another(folder)
+    keep(dying, blob(1))
+    with pack_files(folder)[0].open("ab") as torn:
+        torn.write(b"x" * 100)
+    dying._pack._give_up()
+    os.close(dying._lock)
+    starting = another(folder)
+    starting.sweep(lambda name: False, lambda pack: [])
+    starting.close_lane()
+    assert pack_files(folder) == []
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_who_reads_what_was_removed_keeps_nothing_else_of_a_dead_ones_pack(
+    folder: Path, place: int
+) -> None:
+    dying, living = another(folder), another(folder)
+    contents = [blob(number, 9_000) for number in (1, 2, 3)]
+    names = keep(dying, *contents)
+    with living.open(names[place]) as opened:
+        dying._pack._give_up()
+        os.close(dying._lock)
+        with pack_files(folder)[0].open("ab") as torn:
+            torn.write(bytes(128) + b"DICM")
+        starting = another(folder)
+        assert starting.sweep(lambda name: False, lambda pack: []).removed
+        assert opened.read(0, 10**9) == contents[place]
+    assert living.remove([names[place]]) == []
+    assert pack_files(folder) == []
+    for one in (living, starting):
+        one.close_lane()
+
+
 def test_a_disk_that_takes_no_file_more_is_no_obstacle_to_a_start(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
