@@ -27,6 +27,9 @@ T = TypeVar("T")
 _KINDS = 16
 _LONGEST = 64 * 1024
 
+#: A header of more elements than this is not remembered.
+_MOST = 4096
+
 #: Elements that are compared at once.
 _RUN = 8
 
@@ -177,7 +180,7 @@ class Familiar:
         keys = tuple(attributes)
         if self._seen.get(kind) == keys:
             self._learn(kind, begin(), extent, encodings)
-        else:
+        elif len(keys) <= _MOST:
             _put(self._seen, kind, keys)
         return walk, attributes, stop
 

@@ -1,9 +1,11 @@
 """What is read of a file: against pydicom on its own files, and on files gone wrong."""
 
 import functools
+import gc
 import gzip
 import io
 import struct
+import tracemalloc
 import warnings
 import zlib
 from contextlib import suppress
@@ -585,6 +587,21 @@ def test_a_private_creator_of_one_file_says_nothing_of_the_next():
     without = raw.file(private)
     assert reader.read(without) == read_header(without)
     assert reader.read(without).attributes["00431006"]["vr"] == "UN"
+
+
+def test_headers_of_very_many_elements_are_not_remembered():
+    reader = HeaderReader()
+    many = [raw.explicit(0x00230100 + number, b"SH", b"") for number in range(20_000)]
+    content = raw.file(*many)
+    reader.read(content)  # what is made once for all is there
+    tracemalloc.start()
+    for number in range(4):
+        kind = raw.explicit(0x00020002, b"UI", b"1.%d\0" % (number + 10))
+        reader.read(content[:132] + kind + content[132:])
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 @pytest.mark.parametrize(("signed", "expected"), [(0, ("US", 65535)), (1, ("SS", -1))])
