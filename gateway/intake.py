@@ -76,7 +76,7 @@ class _Arrived:
     def front(self) -> bytes:
         """The first bytes in memory, so many as are read at once, or more."""
         first = self.buffers[0] if self.buffers else b""
-        if isinstance(first, bytes):
+        if isinstance(first, bytes) and (len(first) >= QUICK or len(self.buffers) < 2):
             return first
         if len(first) >= QUICK:
             return bytes(first[:QUICK])

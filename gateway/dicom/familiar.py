@@ -27,6 +27,9 @@ T = TypeVar("T")
 _KINDS = 16
 _LONGEST = 64 * 1024
 
+#: A header of more elements than this is not remembered.
+_MOST = 4096
+
 #: Elements that are compared at once.
 _RUN = 8
 
@@ -80,50 +83,60 @@ class _Known:
         ]
         self._last = pieces[-1].tag if pieces else 0
         self._scope = scope  # behind all of it
-        # What stands before Pixel Representation is read as if it were not there.
-        self._before = Scope(scope.encodings, False, scope.creators)
 
     def follow(self, walk: Walk, start: int, end: int) -> tuple[Attributes, int]:
         """The attributes from `start` on, and where they end; raises _DifferentError."""
         attributes: Attributes = {}
         buffer, position = walk.buffer, start
+        # What a walk notes of this header, the next one must not find.
+        scope = _copy(self._scope)
         for run in self._runs:
             stop = position + run.size
             if buffer[position:stop] == run.raw and not run.has_bulk:
                 attributes.update(run.shown)
                 position = stop
             else:
-                position = self._follow(walk, run, (position, end), attributes)
-        scope = Scope(self._scope.encodings, self._scope.signed, self._scope.creators)
+                position = _follow(walk, run, (position, end), scope, attributes)
         rest, position = walk.data_set(position, end, scope)
         if rest and int(next(iter(rest)), 16) <= self._last:
             raise _DifferentError
         attributes.update(rest)
         return attributes, position
 
-    def _follow(
-        self, walk: Walk, run: _Run, extent: tuple[int, int], attributes: Attributes
-    ) -> int:
-        """The attributes of a run, one by one; where it ends."""
-        buffer, (position, end) = walk.buffer, extent
-        for piece in run.pieces:
-            stop = position + piece.size
-            element = piece.element
-            if buffer[position:stop] == piece.raw:
-                for path, offset, length in piece.bulk:
-                    walk.bulk[path] = position + offset, length
-            elif piece.decides:
+
+def _follow(
+    walk: Walk,
+    run: _Run,
+    extent: tuple[int, int],
+    scope: Scope,
+    attributes: Attributes,
+) -> int:
+    """The attributes of a run, one by one; where it ends."""
+    buffer, (position, end) = walk.buffer, extent
+    # What stands before Pixel Representation is read as if it were not there.
+    before = Scope(scope.encodings, False, scope.creators)
+    for piece in run.pieces:
+        stop = position + piece.size
+        element = piece.element
+        if buffer[position:stop] == piece.raw:
+            for path, offset, length in piece.bulk:
+                walk.bulk[path] = position + offset, length
+        elif piece.decides:
+            raise _DifferentError
+        else:
+            early = piece.tag < _PIXEL_REPRESENTATION
+            read = walk.element(position, end, before if early else scope)
+            tag, element, stop = read
+            if tag != piece.tag:
                 raise _DifferentError
-            else:
-                early = piece.tag < _PIXEL_REPRESENTATION
-                scope = self._before if early else self._scope
-                tag, element, stop = walk.element(position, end, scope)
-                if tag != piece.tag:
-                    raise _DifferentError
-            if piece.key:
-                attributes[piece.key] = element
-            position = stop
-        return position
+        if piece.key:
+            attributes[piece.key] = element
+        position = stop
+    return position
+
+
+def _copy(scope: Scope) -> Scope:
+    return Scope(scope.encodings, scope.signed, dict(scope.creators))
 
 
 def _run(pieces: tuple[_Piece, ...]) -> _Run:
@@ -167,7 +180,7 @@ class Familiar:
         keys = tuple(attributes)
         if self._seen.get(kind) == keys:
             self._learn(kind, begin(), extent, encodings)
-        else:
+        elif len(keys) <= _MOST:
             _put(self._seen, kind, keys)
         return walk, attributes, stop
 

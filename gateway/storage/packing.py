@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.places import try_lock
+from gateway.places import try_lock, unlock
 from gateway.storage.disk import as_our_own, flush_folder
 from gateway.storage.packs import (
     SUFFIX,
@@ -172,6 +172,8 @@ class PackWriter:
             return
         place = self._place(self._name)
         try:
+            # Who makes the last hole now finds no writer any more, or we find the hole.
+            unlock(self._descriptor, WRITER, 1)
             if is_empty(self._descriptor):
                 place.unlink(missing_ok=True)
             (self._lane / (self._name + SUFFIX)).unlink(missing_ok=True)

@@ -150,9 +150,12 @@ def is_empty(descriptor: int) -> bool:
 def can_pack(folder: Path) -> bool:
     """Whether the file system of a folder has what packs need: holes and locks."""
     path = folder / "probe"
-    descriptor = os.open(
-        path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o640
-    )
+    try:
+        descriptor = os.open(
+            path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o640
+        )
+    except OSError:
+        return False
     try:
         os.write(descriptor, _PADDING)
         return (
@@ -180,18 +183,36 @@ def mend(path: Path, names: Iterable[str]) -> int:
     except FileNotFoundError:
         return 0
     try:
-        gaps = list(_gaps(sorted(map(extent_of, names)), os.fstat(descriptor).st_size))
-        removed = sum(
-            _holds_data(descriptor, start, end)
-            and _take_out(descriptor, start, end - start)
-            for start, end in gaps
-        )
+        # Up to a whole block: a file system keeps what is left of one at the end.
+        end = -(-os.fstat(descriptor).st_size // ALIGNMENT) * ALIGNMENT
+        gaps = list(_gaps(sorted(map(extent_of, names)), end))
+        removed = sum(_clear(descriptor, start, end) for start, end in gaps)
         os.fsync(descriptor)
         if is_empty(descriptor):
             path.unlink(missing_ok=True)
         return removed
     finally:
         os.close(descriptor)
+
+
+def _clear(descriptor: int, start: int, end: int) -> int:
+    """Make holes of all but what somebody reads just now; how many were made.
+
+    From the end on, where each blob tells its size: what stands within one, and looks
+    like an end, says nothing.
+    """
+    if not _holds_data(descriptor, start, end):
+        return 0
+    if _take_out(descriptor, start, end - start):
+        return 1
+    removed, stop = 0, end
+    while stop > start:
+        size = _size_before(descriptor, stop)
+        room = ALIGNMENT if size is None else room_of(size)
+        room = room if room <= stop - start else ALIGNMENT
+        removed += _take_out(descriptor, stop - room, room)
+        stop -= room
+    return removed
 
 
 def _gaps(extents: list[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
@@ -223,13 +244,21 @@ def blobs_in(path: Path) -> Iterator[Place]:
         end = os.fstat(descriptor).st_size // ALIGNMENT * ALIGNMENT
         start = 0
         for position in range(ALIGNMENT, end + 1, ALIGNMENT):
-            behind = os.pread(descriptor, _TRAILER.size, position - _TRAILER.size)
-            mark, size = _TRAILER.unpack(behind)
-            if mark == _TRAILER_MARK and position - room_of(size) >= start:
+            size = _size_before(descriptor, position)
+            if size is not None and position - room_of(size) >= start:
                 yield Place(str(path), position - room_of(size), size)
                 start = position
     finally:
         os.close(descriptor)
+
+
+def _size_before(descriptor: int, position: int) -> int | None:
+    """The size of the blob whose last block ends there, if one does."""
+    behind = os.pread(descriptor, _TRAILER.size, position - _TRAILER.size)
+    if len(behind) < _TRAILER.size:
+        return None
+    mark, size = _TRAILER.unpack(behind)
+    return size if mark == _TRAILER_MARK else None
 
 
 def place_in(path: Path, name: str) -> Place:

@@ -131,6 +131,8 @@ class Search:
         self._paged = query.limit is not None or query.offset > 0
         within = 0 if self._paged else len(query.within)
         self._order = f" ORDER BY {order or _ORDER[query.level, within]}"
+        above = [alias for own, alias in ALIASES.items() if own < query.level]
+        self._by_parents = any(f" {alias}." in self._order for alias in above)
         self._conditions: dict[Level, list[Condition]] = {level: [] for level in Level}
         self._unsaid: list[Filter] = []
         self._after_page: int | None = None  # matches, once the page is found
@@ -251,10 +253,11 @@ class Search:
     def _source(self, *, whole: bool) -> tuple[str, list[Any]]:
         """The tables, and the conditions that rows of them meet, with parameters.
 
-        The tables above are among them where something is asked of these, or if the
-        `whole` rows are wanted.
+        The tables above are among them where something is asked of these, where the
+        order is theirs, or if the `whole` rows are wanted.
         """
         level = self._query.level
+        whole = whole or self._by_parents
         at = {own: list(self._conditions[own]) for own in Level if own <= level}
         at[level] += self._below()
         within = zip(_WITHIN, self._query.within, strict=False)

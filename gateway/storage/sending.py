@@ -1,7 +1,9 @@
 """Pieces of an answer straight to a socket: the kernel moves files, no copy passes here.
 
 The bytes of a file go from the page cache to the network by `sendfile`; what stands
-between files is sent as it is.
+between files is sent as it is. Bytes in a pack are copied: the network keeps the very
+pages of a file that it was given until the reader took them, and a hole that is made
+meanwhile would turn them to zeros under way, with no lock left to tell.
 """
 
 import math
@@ -12,10 +14,14 @@ from collections.abc import Sequence
 from gateway.errors import Truncated
 from gateway.places import Opened
 from gateway.storage.blobs import DiskBlobs
+from gateway.storage.packs import pack_of
 from gateway.storage.reading import FileRange, Piece
 
 #: Bytes asked of the kernel at a time, lest one answer keep a thread for itself.
 _STEP = 4 * 1024 * 1024
+
+#: Bytes of a pack that are copied at a time.
+_COPIED = 512 * 1024
 
 #: How long a thread waits for a reader that keeps up (milliseconds); a slower one is
 #: waited for without a thread.
@@ -31,6 +37,7 @@ class Sending:
         self._piece: Piece | None = next(self._pieces, None)
         self._position = 0  # within the piece
         self._open: Opened | None = None
+        self._copied = memoryview(b"")  # from a pack, and not sent yet
         self.sent = 0  # bytes that are gone
 
     def push(self, socket: int, most: int | None = None) -> bool:
@@ -71,9 +78,20 @@ class Sending:
         if not left:
             return 0
         offset = self._open.start + piece.start + self._position
-        sent = os.sendfile(socket, self._open.descriptor, offset, min(left, _STEP))
+        if pack_of(piece.blob) is None:
+            sent = os.sendfile(socket, self._open.descriptor, offset, min(left, _STEP))
+        else:
+            sent = self._send_copy(socket, self._open.descriptor, offset, left)
         if not sent:
             raise Truncated("the file of an instance is shorter than it was")
+        return sent
+
+    def _send_copy(self, socket: int, descriptor: int, offset: int, left: int) -> int:
+        if not self._copied:
+            copied = os.pread(descriptor, min(left, _COPIED), offset)
+            self._copied = memoryview(copied)
+        sent = os.write(socket, self._copied) if self._copied else 0
+        self._copied = self._copied[sent:]
         return sent
 
     def close(self) -> None:

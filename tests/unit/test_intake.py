@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sqlite3
+import threading
 import types
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import AsyncExitStack, closing
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from gateway import commit
 from gateway import intake as module
 from gateway.archive import Archive
+from gateway.dicom import header
 from gateway.dicom.hierarchy import Level
 from gateway.errors import NotFound
 from gateway.outcomes import (
@@ -31,7 +34,7 @@ from gateway.room import Room
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.index import Index
 from tests import kept
-from tests.factories import dicom_file
+from tests.factories import dataset, dicom_file, encode
 
 STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
 LARGE = 3 * module.SPOOL_CHUNK
@@ -149,6 +152,25 @@ async def test_many_unfinished_instances_hold_no_more_than_the_bound_in_memory(
     for number, content in enumerate(contents):
         assert await read(archive, number) == content
     place.check()
+
+
+async def test_what_is_deflated_is_inflated_in_a_thread_however_it_comes(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    inflate = header.inflate
+
+    def inflated(*arguments: Any) -> None:
+        threads.add(threading.current_thread())
+        inflate(*arguments)
+
+    monkeypatch.setattr(header, "inflate", inflated)
+    archive = await place.open()
+    content = encode(dataset(), DeflatedExplicitVRLittleEndian)
+    for step in (1, 100, 10_000):
+        assert isinstance(await store(archive, content, step), Stored)
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_one_large_instance_goes_to_its_file_a_chunk_at_a_time(

@@ -324,3 +324,40 @@ async def test_matches_come_in_the_order_that_is_asked_for(client: Any) -> None:
         response = await client.get(f"{ROOT}/studies", params={"orderby": wrong})
         assert response.status == 400
         assert "orderby" in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        ("series", {"SeriesDescription": "*x*", "orderby": "PatientName"}, "213"),
+        ("series", {"PatientName": "*a*", "orderby": "-PatientID"}, "312"),
+        ("series", {"PatientSex": "O*", "orderby": "-PatientName"}, "312"),
+        ("instances", {"InstanceNumber": "1", "orderby": "PatientName"}, "213"),
+        ("instances", {"InstanceNumber": "1", "orderby": "-SeriesNumber"}, "132"),
+    ],
+)
+async def test_what_orders_the_matches_may_stand_above_what_is_asked_for(
+    client: Any, path: str, query: dict[str, str], expected: str
+) -> None:
+    rows = [("1", "bar", 9), ("2", "abar", 1), ("3", "car", 5)]
+    await store(
+        client,
+        *(
+            dicom_file(
+                StudyInstanceUID=number,
+                SeriesInstanceUID=f"{number}.1",
+                PatientName=name,
+                PatientID=name,
+                PatientSex="O",
+                SeriesDescription="axial",
+                SeriesNumber=series,
+                InstanceNumber=1,
+            )
+            for number, name, series in rows
+        ),
+    )
+    for page in ({"limit": "5"}, {"limit": "5", "offset": "0"}, {}):
+        found = await find(client, path, query | page)
+        assert "".join(values(found, "0020000D")) == expected
+    page = await find(client, path, {**query, "limit": "1", "offset": "1"})
+    assert values(page, "0020000D") == [expected[1]]

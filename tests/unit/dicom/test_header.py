@@ -1,9 +1,11 @@
 """What is read of a file: against pydicom on its own files, and on files gone wrong."""
 
 import functools
+import gc
 import gzip
 import io
 import struct
+import tracemalloc
 import warnings
 import zlib
 from contextlib import suppress
@@ -574,6 +576,32 @@ def test_a_private_creator_holds_in_its_own_data_set_only():
     ]
     found = attributes_of(*elements, transfer_syntax=raw.IMPLICIT)
     assert found["00400275"]["Value"][0]["00191023"]["vr"] == "UN"
+
+
+def test_a_private_creator_of_one_file_says_nothing_of_the_next():
+    reader = HeaderReader()
+    creator = raw.explicit(0x00430010, b"LO", b"GEMS_PARM_01")
+    private = raw.explicit(0x00431006, b"UN", b"12")
+    for elements in ((), (), (), (creator, private)):
+        reader.read(raw.file(*elements))
+    without = raw.file(private)
+    assert reader.read(without) == read_header(without)
+    assert reader.read(without).attributes["00431006"]["vr"] == "UN"
+
+
+def test_headers_of_very_many_elements_are_not_remembered():
+    reader = HeaderReader()
+    many = [raw.explicit(0x00230100 + number, b"SH", b"") for number in range(20_000)]
+    content = raw.file(*many)
+    reader.read(content)  # what is made once for all is there
+    tracemalloc.start()
+    for number in range(4):
+        kind = raw.explicit(0x00020002, b"UI", b"1.%d\0" % (number + 10))
+        reader.read(content[:132] + kind + content[132:])
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 @pytest.mark.parametrize(("signed", "expected"), [(0, ("US", 65535)), (1, ("SS", -1))])

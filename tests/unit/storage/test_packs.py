@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from gateway.places import Place
 from gateway.storage import packing, packs
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.packs import blobs_in, extent_of, pack_of, room_of
+from gateway.storage.reading import FileRange
+from gateway.storage.sending import Sending
 from tests.unit.storage.blob_contract import descriptors
 
 
@@ -379,3 +382,93 @@ def die(blobs: DiskBlobs) -> None:
 def test_a_place_of_its_own_is_named_by_its_file_and_one_in_a_pack_by_more() -> None:
     assert Place("/a").name == "/a"
     assert Place("/a", 0, 10).name != Place("/a", 4096, 10).name
+
+
+def test_a_pack_whose_last_blob_goes_while_it_is_ended_goes_too(
+    folder: Path, blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = keep(blobs, blob(1))
+    other = another(folder)
+
+    def looked(descriptor: int) -> bool:
+        found = packs.is_empty(descriptor)
+        other.remove(names)
+        return found
+
+    monkeypatch.setattr(packing, "is_empty", looked)
+    blobs.close_lane()
+    other.close_lane()
+    assert pack_files(folder) == []
+
+
+def test_what_is_left_of_a_torn_block_goes_with_its_pack(folder: Path) -> None:
+    dying = another(folder)
+    keep(dying, blob(1))
+    with pack_files(folder)[0].open("ab") as torn:
+        torn.write(b"x" * 100)
+    dying._pack._give_up()
+    os.close(dying._lock)
+    starting = another(folder)
+    starting.sweep(lambda name: False, lambda pack: [])
+    starting.close_lane()
+    assert pack_files(folder) == []
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_who_reads_what_was_removed_keeps_nothing_else_of_a_dead_ones_pack(
+    folder: Path, place: int
+) -> None:
+    dying, living = another(folder), another(folder)
+    contents = [blob(number, 9_000) for number in (1, 2, 3)]
+    names = keep(dying, *contents)
+    with living.open(names[place]) as opened:
+        dying._pack._give_up()
+        os.close(dying._lock)
+        with pack_files(folder)[0].open("ab") as torn:
+            torn.write(bytes(128) + b"DICM")
+        starting = another(folder)
+        assert starting.sweep(lambda name: False, lambda pack: []).removed
+        assert opened.read(0, 10**9) == contents[place]
+    assert living.remove([names[place]]) == []
+    assert pack_files(folder) == []
+    for one in (living, starting):
+        one.close_lane()
+
+
+def test_a_disk_that_takes_no_file_more_is_no_obstacle_to_a_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another(folder).close_lane()
+    opened = os.open
+
+    def refuses(path: Any, *arguments: Any) -> int:
+        if Path(path).name == "probe":
+            raise OSError(errno.ENOSPC, "no room")
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuses)
+    blobs = another(folder)
+    assert not blobs.packs
+    blobs.close_lane()
+
+
+# -- on the way to a reader ----------------------------------------------------------------
+
+
+def test_what_was_sent_and_not_taken_yet_is_no_hole_when_its_blob_goes(
+    blobs: DiskBlobs,
+) -> None:
+    contents = [blob(number, 200_000) for number in (1, 2, 3)]
+    names = keep(blobs, *contents)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        theirs = socket.create_connection(server.getsockname())
+        ours = server.accept()[0]
+    with theirs, ours:
+        ours.setblocking(False)
+        pieces = [FileRange(name, 0, 200_000) for name in names]
+        sending = Sending(blobs, pieces)
+        assert sending.push(ours.fileno())
+        assert blobs.remove(names) == []
+        ours.shutdown(socket.SHUT_WR)
+        with theirs.makefile("rb") as taken:
+            assert taken.read() == b"".join(contents)
