@@ -70,8 +70,11 @@ class Download:
 
     async def _read_already(self, transport: asyncio.Transport) -> bytes:
         """What the library has read, which reads no more once this is nothing."""
-        transport.pause_reading()
-        await asyncio.sleep(0)  # the loop may have been about to read
+        if (
+            self._response.connection
+        ):  # else all is here, and it belongs to nobody, or others
+            transport.pause_reading()
+            await asyncio.sleep(0)  # the loop may have been about to read
         return self._response.content.read_nowait()
 
     async def _next(self, connection: socket.socket) -> bytes:

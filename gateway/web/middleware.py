@@ -165,7 +165,8 @@ class Entrance:
         """Put on an answer what every one carries."""
         headers = response.headers
         headers["X-Content-Type-Options"] = "nosniff"
-        headers[HEADER] = CURRENT.get().id
+        # What is no HTTP has passed nobody who gave it one.
+        headers[HEADER] = CURRENT.get().id or self.observation.name(None)
         headers["Server"] = self.server
         self.cors.sign(request, response)
 

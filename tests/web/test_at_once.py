@@ -231,3 +231,21 @@ def test_no_header_ends_before_its_time() -> None:
     for value in ("a\r\nSet-Cookie: b", "a\nb", "a\rb"):
         with pytest.raises(ValueError, match="header"):
             Whole.of(200, {"Warning": value})
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /system HTTP/1.1\r\n\r\n",
+        b"get /system HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /system HTTP/1.1\r\nHost: localhost\r\nX: " + bytes(9) + b"\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_gets_an_answer_with_an_id(
+    filled: Any, sent: bytes
+) -> None:
+    async with connected(filled) as connection:
+        await connection.send(sent)
+        status, headers = await connection.head()
+    assert status == 400
+    assert headers["x-request-id"]
