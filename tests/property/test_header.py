@@ -209,7 +209,7 @@ def changed(content, start, found):
     return bytes(made)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(
     data_sets(),
     st.sampled_from(SYNTAXES),
@@ -236,7 +236,7 @@ def test_what_was_read_before_makes_no_difference(drawn, syntax, others, trail):
             assert list(found.attributes) == list(expected.attributes)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.lists(elements(), max_size=6),
     st.sampled_from(TRAILS),

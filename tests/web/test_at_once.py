@@ -217,12 +217,12 @@ async def test_each_is_counted_and_has_an_id(filled: Any) -> None:
 
 async def test_a_connection_that_is_used_stays(start: Any) -> None:
     client = await start()
-    client.server.runner.server._kwargs["keepalive_timeout"] = 0.3
+    client.server.runner.server._kwargs["keepalive_timeout"] = 1.0
     async with connected(client) as connection:
-        for _ in range(8):
+        for _ in range(6):
             await connection.send(b"GET /system HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await connection.answer()).status == 200
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
         async with asyncio.timeout(5):
             assert await connection.reader.read() == b""
 
