@@ -66,6 +66,7 @@ class _Arrived:
     buffers: Buffers
     incoming: Incoming | None
     within: str | None  # the only StudyInstanceUID that is welcome
+    _front: bytes | None = None  # once it was asked for
 
     def size(self) -> int:
         """Bytes of the instance."""
@@ -74,15 +75,12 @@ class _Arrived:
         )
 
     def front(self) -> bytes:
-        """The first bytes in memory, so many as are read at once, or more."""
-        first = self.buffers[0] if self.buffers else b""
-        if isinstance(first, bytes) and (len(first) >= QUICK or len(self.buffers) < 2):
-            return first
-        if len(first) >= QUICK:
-            return bytes(first[:QUICK])
-        return self.whole() if self.size() <= QUICK else self._joined()
+        """The first bytes in memory: as many as are read at once, or all of a few."""
+        if self._front is None:
+            self._front = self.whole() if self.size() <= QUICK else self._begun()
+        return self._front
 
-    def _joined(self) -> bytes:
+    def _begun(self) -> bytes:
         front = bytearray()
         for buffer in self.buffers:
             front += buffer[: QUICK - len(front)]

@@ -38,6 +38,7 @@ from gateway.storage.disk import (
     lock_lane,
     make_folder,
     remove_empty,
+    write_all,
 )
 from gateway.storage.packing import Buffers, PackWriter
 
@@ -45,9 +46,6 @@ log = logging.getLogger(__name__)
 
 _SYNC_FILE_RANGE_WRITE = 2
 _NAME_LENGTH = 32
-
-#: Buffers given to the kernel in one call at most (POSIX promises 16, Linux 1024).
-_VECTOR_LIMIT = 512
 
 
 def new_name() -> str:
@@ -93,20 +91,11 @@ class Incoming:
     def append(self, buffers: Sequence[bytes | memoryview]) -> None:
         """Write the buffers, one after the other; raises StorageFull."""
         try:
-            for start in range(0, len(buffers), _VECTOR_LIMIT):
-                self._write(list(buffers[start : start + _VECTOR_LIMIT]))
+            write_all(self._descriptor, buffers, self.size)
+            self.size += sum(map(len, buffers))
             _begin_writing(self._descriptor)
         except OSError as error:
             raise as_our_own(error) from error
-
-    def _write(self, buffers: list[bytes | memoryview]) -> None:
-        while buffers:
-            written = os.writev(self._descriptor, buffers)
-            self.size += written
-            while buffers and written >= len(buffers[0]):
-                written -= len(buffers.pop(0))
-            if written:
-                buffers[0] = memoryview(buffers[0])[written:]
 
     def flush(self) -> None:
         """Return once the bytes are on the disk; a second time answers the same."""
@@ -159,7 +148,6 @@ class DiskBlobs:
         self._kept = folder / "blobs"
         self._arriving = folder / "incoming"
         self._mine = self._arriving
-        self._folder = "", self._kept  # the one that was needed last, and its time
         self._lock = -1
 
     def open_lane(self) -> None:
@@ -209,17 +197,22 @@ class DiskBlobs:
         """Return once the names of what arrived are on the disk."""
         flush_folder(self._mine)
 
-    def _place(self, name: str) -> Path:
+    def _path(self, name: str) -> str:
         # The time in a name counts milliseconds: folders of 65 s, 4.7 h and 50 days.
-        # What arrived together is asked for together: the folder is made once for all.
-        time, folder = self._folder
-        if name[:8] != time:
-            folder = self._kept / name[:4] / name[4:6] / name[6:8]
-            self._folder = name[:8], folder
-        return folder / name
+        return f"{self._kept}/{name[:4]}/{name[4:6]}/{name[6:8]}/{name}"
+
+    def _place(self, name: str) -> Path:
+        return Path(self._path(name))
 
     def _place_of_pack(self, pack: str) -> Path:
-        return self._place(pack).with_suffix(packs.SUFFIX)
+        return Path(self._path(pack) + packs.SUFFIX)
+
+    def _kept_at(self, name: str) -> Place:
+        """Where a blob is once it is in place."""
+        pack = packs.pack_of(name)
+        if pack is None:
+            return Place(self._path(name))
+        return Place(self._path(pack) + packs.SUFFIX, *packs.extent_of(name))
 
     def publish(self, name: str) -> None:
         """Put a blob that has its row in place; a second time does no harm."""
@@ -245,29 +238,19 @@ class DiskBlobs:
         A blob that has just got its row may still be moving: look where it comes from,
         then again where it goes.
         """
-        pack = packs.pack_of(name)
-        if pack is not None:
-            try:
-                return packs.place_in(self._place_of_pack(pack), name).open()
-            except FileNotFoundError:
-                raise NotFound("the file of this instance is gone") from None
-        place = self._place(name)
-        for candidates in ((place,), self._arriving.glob(f"*/{name}"), (place,)):
-            for path in candidates:
+        place = self._kept_at(name)
+        arriving = (Place(str(path)) for path in self._arriving.glob(f"*/{name}"))
+        for candidates in ((place,), arriving, (place,)):
+            for candidate in candidates:
                 try:
-                    return Place(str(path)).open()
+                    return candidate.open()
                 except FileNotFoundError:
                     continue
         raise NotFound("the file of this instance is gone")
 
     def open_at_once(self, name: str) -> Opened | None:
         """The blob to be read; None if that could wait. For any thread."""
-        folders = f"{self._kept}/{name[:4]}/{name[4:6]}/{name[6:8]}"
-        pack = packs.pack_of(name)
-        if pack is None:
-            return Place(f"{folders}/{name}").open_at_once()
-        path = f"{folders}/{pack}{packs.SUFFIX}"
-        return Place(path, *packs.extent_of(name)).open_at_once()
+        return self._kept_at(name).open_at_once()
 
     def is_there(self, name: str) -> bool:
         """Whether the blob can be opened, for all that can be told without doing so."""
@@ -282,9 +265,8 @@ class DiskBlobs:
     def locate(self, name: str) -> Place:
         """Where a blob is, for another process; raises NotFound."""
         with self.open(name) as opened:
-            pack = packs.pack_of(name)
-            if pack is not None:
-                return packs.place_in(self._place_of_pack(pack), name)
+            if packs.pack_of(name) is not None:
+                return self._kept_at(name)
             return Place(str(Path(f"/proc/self/fd/{opened.descriptor}").readlink()))
 
     def remove(self, names: Iterable[str]) -> list[str]:

@@ -3,9 +3,13 @@
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.errors import StorageFull
+
+#: Buffers given to the kernel in one call at most (POSIX promises 16, Linux 1024).
+_VECTOR_LIMIT = 512
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -13,6 +17,24 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 def as_our_own(error: OSError) -> Exception:
     """StorageFull if the disk took no more, else the error itself."""
     return StorageFull() if error.errno in _NO_ROOM else error
+
+
+def write_all(
+    descriptor: int, buffers: Sequence[bytes | memoryview], start: int
+) -> None:
+    """Write buffers, one after the other, from a place in a file on."""
+    for first in range(0, len(buffers), _VECTOR_LIMIT):
+        some = list(buffers[first : first + _VECTOR_LIMIT])
+        while some:
+            written = os.pwritev(descriptor, some, start)
+            start += written
+            passed = 0
+            while passed < len(some) and written >= len(some[passed]):
+                written -= len(some[passed])
+                passed += 1
+            some = some[passed:]
+            if written:
+                some[0] = memoryview(some[0])[written:]
 
 
 def lock_lane(lane: Path) -> int:

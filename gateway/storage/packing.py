@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.places import try_lock, unlock
-from gateway.storage.disk import as_our_own, flush_folder
+from gateway.storage.disk import as_our_own, flush_folder, write_all
 from gateway.storage.packs import (
     SUFFIX,
     WRITER,
@@ -35,9 +35,6 @@ DIRECT_FROM = 1024 * 1024
 
 #: Bytes written directly at a time.
 _STAGE = 4 * 1024 * 1024
-
-#: Buffers given to the kernel in one call at most (Linux takes 1024).
-_VECTOR_LIMIT = 512
 
 Buffers = Sequence[bytes | memoryview]
 
@@ -86,7 +83,7 @@ class PackWriter:
 
     def _write(self, start: int, buffers: list[bytes | memoryview]) -> None:
         if self._direct < 0 or self._end - start < DIRECT_FROM:
-            _write(self._descriptor, start, buffers)
+            write_all(self._descriptor, buffers, start)
             return
         try:
             self._write_directly(start, buffers)
@@ -96,7 +93,7 @@ class PackWriter:
             # The disk wants what is not promised here: it is done without from now on.
             os.close(self._direct)
             self._direct = -1
-            _write(self._descriptor, start, buffers)
+            write_all(self._descriptor, buffers, start)
 
     def _write_directly(self, start: int, buffers: list[bytes | memoryview]) -> None:
         """Write by way of memory that the disk can read from itself."""
@@ -110,10 +107,10 @@ class PackWriter:
                     filled += count
                     left = left[count:]
                     if filled == _STAGE:
-                        _write_all(self._direct, start, stage)
+                        write_all(self._direct, [stage], start)
                         start += filled
                         filled = 0
-            _write_all(self._direct, start, stage[:filled])
+            write_all(self._direct, [stage[:filled]], start)
 
     def _laid_out(
         self, blobs: Sequence[Buffers]
@@ -200,25 +197,3 @@ def _opened_directly(place: Path) -> int:
         return os.open(place, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)
     except OSError:
         return -1
-
-
-def _write_all(descriptor: int, start: int, view: memoryview) -> None:
-    while view:
-        written = os.pwrite(descriptor, view, start)
-        start += written
-        view = view[written:]
-
-
-def _write(descriptor: int, start: int, buffers: list[bytes | memoryview]) -> None:
-    for first in range(0, len(buffers), _VECTOR_LIMIT):
-        some = buffers[first : first + _VECTOR_LIMIT]
-        while some:
-            written = os.pwritev(descriptor, some, start)
-            start += written
-            passed = 0
-            while passed < len(some) and written >= len(some[passed]):
-                written -= len(some[passed])
-                passed += 1
-            some = some[passed:]
-            if written:
-                some[0] = memoryview(some[0])[written:]

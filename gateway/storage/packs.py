@@ -18,7 +18,7 @@ import errno
 import logging
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from gateway.places import Place, try_lock, unlock
@@ -132,14 +132,14 @@ def punch(descriptor: int, start: int, size: int) -> None:
         os.pwrite(descriptor, _PADDING[: end - position], position)
 
 
-def _fallocate(descriptor: int, mode: int, start: int, size: int) -> int:
-    call = _library().fallocate
+def _holes() -> Callable[[int, int, int, int], int]:
+    """fallocate(2), which no module has in full."""
+    call = ctypes.CDLL(None, use_errno=True).fallocate
     call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    return int(call(descriptor, mode, start, size))
+    return lambda *arguments: int(call(*arguments))
 
 
-def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+_fallocate = _holes()
 
 
 def is_empty(descriptor: int) -> bool:
@@ -259,8 +259,3 @@ def _size_before(descriptor: int, position: int) -> int | None:
         return None
     mark, size = _TRAILER.unpack(behind)
     return size if mark == _TRAILER_MARK else None
-
-
-def place_in(path: Path, name: str) -> Place:
-    """Where in a pack a blob is."""
-    return Place(str(path), *extent_of(name))

@@ -20,7 +20,6 @@ def watched(watch: Watch) -> Iterator[None]:
     """Call `watch` with the name of each step before it is taken."""
     with pytest.MonkeyPatch.context() as patch:
         for owner, name, label in (
-            (os, "writev", "write"),
             (os, "pwritev", "write"),
             (os, "pwrite", "write"),
             (packs, "punch", "punch"),

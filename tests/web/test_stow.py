@@ -987,8 +987,7 @@ class FullDisk:
         self.left = 10**9
         self.failed = threading.Event()
         self._error = error
-        for name in ("writev", "pwritev", "pwrite"):
-            monkeypatch.setattr(blobs.os, name, self._failing(getattr(os, name)))
+        monkeypatch.setattr(blobs.os, "pwritev", self._failing(os.pwritev))
 
     def _failing(self, real: Callable[..., int]) -> Callable[..., int]:
         def write(*arguments: Any) -> int:

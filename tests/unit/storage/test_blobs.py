@@ -35,7 +35,7 @@ class TestDiskBlobs(BlobContract):
     ) -> None:
         before = descriptors()
         incoming = blobs.incoming()
-        monkeypatch.setattr(os, "writev", failing(number))
+        monkeypatch.setattr(os, "pwritev", failing(number))
         with pytest.raises(StorageFull):
             incoming.append([b"content"])
         incoming.discard()
@@ -46,7 +46,7 @@ class TestDiskBlobs(BlobContract):
         self, blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         incoming = blobs.incoming()
-        monkeypatch.setattr(os, "writev", failing(errno.EIO))
+        monkeypatch.setattr(os, "pwritev", failing(errno.EIO))
         with pytest.raises(OSError, match="Input/output") as caught:
             incoming.append([b"content"])
         assert not isinstance(caught.value, StorageFull)
@@ -55,10 +55,10 @@ class TestDiskBlobs(BlobContract):
     def test_a_disk_that_takes_little_at_a_time_gets_all(
         self, blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def little(descriptor: int, buffers: list[Any]) -> int:
-            return os.write(descriptor, memoryview(b"".join(buffers))[:3])
+        def little(descriptor: int, buffers: list[Any], start: int) -> int:
+            return os.pwrite(descriptor, memoryview(b"".join(buffers))[:3], start)
 
-        monkeypatch.setattr(os, "writev", little)
+        monkeypatch.setattr(os, "pwritev", little)
         name = self.keep(blobs, b"0123456789")
         assert self.read(blobs, name) == b"0123456789"
 

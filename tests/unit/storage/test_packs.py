@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -56,6 +57,11 @@ def keep(blobs: DiskBlobs, *contents: bytes) -> list[str]:
 def read(blobs: DiskBlobs, name: str) -> bytes:
     with blobs.open(name) as opened:
         return opened.read(0, 10**9)
+
+
+def is_direct(descriptor: int) -> bool:
+    """Whether what is written passes by the page cache."""
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT)
 
 
 def pack_files(folder: Path) -> list[Path]:
@@ -116,14 +122,15 @@ def test_groups_follow_each_other_in_one_pack_until_it_is_large(
 def test_a_large_group_passes_by_the_page_cache_and_is_read_all_the_same(
     blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    direct = os.pwrite
+    writing = os.pwritev
     written: list[int] = []
 
-    def counted(descriptor: int, view: Any, start: int) -> int:
-        written.append(len(view))
-        return direct(descriptor, view, start)
+    def counted(descriptor: int, buffers: list[Any], start: int) -> int:
+        if is_direct(descriptor):
+            written.append(sum(map(len, buffers)))
+        return writing(descriptor, buffers, start)
 
-    monkeypatch.setattr(os, "pwrite", counted)
+    monkeypatch.setattr(os, "pwritev", counted)
     contents = [blob(n, 700_001) for n in range(8)]
     before = keep(blobs, blob(1))
     names = keep(blobs, *contents)
@@ -137,20 +144,23 @@ def test_a_large_group_passes_by_the_page_cache_and_is_read_all_the_same(
 def test_where_nothing_passes_by_the_page_cache_it_is_written_through_it(
     blobs: DiskBlobs, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    opening, contents = os.open, [blob(n, 700_000) for n in range(4)]
+    opening, writing = os.open, os.pwritev
+    contents = [blob(n, 700_000) for n in range(4)]
 
     def refuses(path: Any, flags: int, *rest: Any, **named: Any) -> int:
         if flags & os.O_DIRECT:
             raise OSError(errno.EINVAL, "not here")
         return opening(path, flags, *rest, **named)
 
-    def invalid(*_: Any) -> int:
-        raise OSError(errno.EINVAL, "not so")
+    def invalid(descriptor: int, *rest: Any) -> int:
+        if is_direct(descriptor):
+            raise OSError(errno.EINVAL, "not so")
+        return writing(descriptor, *rest)
 
     if where == "open":
         monkeypatch.setattr(os, "open", refuses)
     else:
-        monkeypatch.setattr(os, "pwrite", invalid)
+        monkeypatch.setattr(os, "pwritev", invalid)
     names = keep(blobs, *contents)
     assert [read(blobs, name) for name in names] == contents
 
@@ -275,7 +285,6 @@ def test_a_full_disk_leaves_nothing_of_a_group_and_the_pack_goes_on(
     blobs: DiskBlobs, folder: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     kept = keep(blobs, blob(1))
-    monkeypatch.setattr(os, "pwrite", full)
     monkeypatch.setattr(os, "pwritev", full)
     with pytest.raises(StorageFull):
         blobs.pack([[blob(n, size)] for n in range(3)])
