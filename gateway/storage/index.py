@@ -106,7 +106,10 @@ _STATE = (
 )
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
-_PACKED = "SELECT blob FROM instances WHERE blob > ? AND blob < ?"
+_PACKED = (
+    "SELECT blob FROM instances WHERE blob > ?1 AND blob < ?2"
+    " UNION ALL SELECT blob FROM garbage WHERE blob > ?1 AND blob < ?2"
+)
 _DESCRIBED = (
     f"SELECT (SELECT version FROM versions WHERE kind = ?), h.json, h.bulk, {COLUMNS}"
     f" FROM {JOINED} LEFT JOIN headers h ON h.instance = i.id WHERE "
@@ -228,7 +231,7 @@ class Index:
         return session.first(_BLOB_EXISTS, (blob,)) is not None
 
     def packed(self, session: Session, pack: str) -> list[str]:
-        """The blobs in a pack that instances have."""
+        """The blobs in a pack that instances have, or had until they are removed."""
         # Their names are the pack's and more digits; `g` comes behind all of these.
         return [row[0] for row in session.fetch(_PACKED, (pack, f"{pack}g"))]
 

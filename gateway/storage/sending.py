@@ -1,9 +1,10 @@
 """Pieces of an answer straight to a socket: the kernel moves files, no copy passes here.
 
 The bytes of a file go from the page cache to the network by `sendfile`; what stands
-between files is sent as it is. Bytes in a pack are copied: the network keeps the very
-pages of a file that it was given until the reader took them, and a hole that is made
-meanwhile would turn them to zeros under way, with no lock left to tell.
+between files is sent as it is. The network keeps the very pages of a file that it was
+given until the reader took them, and a hole that is made meanwhile would turn them to
+zeros under way. Who removes something from a pack looks for that, see there; where the
+file system cannot tell, bytes in a pack are copied.
 """
 
 import math
@@ -78,7 +79,7 @@ class Sending:
         if not left:
             return 0
         offset = self._open.start + piece.start + self._position
-        if pack_of(piece.blob) is None:
+        if self._blobs.lends or pack_of(piece.blob) is None:
             sent = os.sendfile(socket, self._open.descriptor, offset, min(left, _STEP))
         else:
             sent = self._send_copy(socket, self._open.descriptor, offset, left)
