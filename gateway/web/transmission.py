@@ -1,9 +1,10 @@
 """Files on their way to the network, by the shortest way there is.
 
 What is short and in memory goes out with one write, and no thread is asked. Of the rest,
-on a plain connection the kernel moves the bytes itself: threads push as long as the
-reader keeps up, and a slow reader is waited for by the event loop alone. Where that
-cannot be (TLS, an answer in chunks), the files are read and written.
+on a plain connection the kernel moves the bytes itself: at once what is in memory and
+not much, else threads push as long as the reader keeps up, and a slow reader is waited
+for by the event loop alone. Where that cannot be (TLS, an answer in chunks), the files
+are read and written.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from aiohttp import web
 from gateway.archive import Archive, Piece
 from gateway.errors import TooSlow
 from gateway.storage.handover import emptied, is_plain, own_socket, writable
-from gateway.storage.sending import Sending
 from gateway.storage.threads import in_thread
 from gateway.telemetry.exchange import CURRENT
 from gateway.web.replies import streaming
@@ -30,6 +30,10 @@ STALLED = 120.0
 #: Answers shorter than this are written: handing a socket over costs more (bytes).
 _WORTH_IT = 64 * 1024
 
+
+#: Bytes that are sent without a thread, if they are in memory: it takes as long as they
+#: take to be sent.
+_AT_ONCE = 1024 * 1024
 
 #: Bytes written at a time: what a reader does not take waits in memory, more than once
 #: with TLS.
@@ -50,12 +54,12 @@ async def transmit(
         await _write(response, body)
     elif not _is_plain(request) or response.content_length is None:
         await _write(response, archive.read(body))
+    elif response.content_length >= _WORTH_IT:
+        await _send(request, archive, body)
     elif (whole := archive.at_once(body)) is not None:
         await _write_whole(request, whole)
-    elif response.content_length < _WORTH_IT:
-        await _write(response, archive.read(body))
     else:
-        await _send(request, archive.sending(body))
+        await _write(response, archive.read(body))
 
 
 async def send_made(
@@ -118,20 +122,29 @@ async def _write(
                 patience.reschedule(None)
 
 
-async def _send(request: web.Request, sending: Sending) -> None:
+async def _send(
+    request: web.Request, archive: Archive, pieces: Sequence[Piece]
+) -> None:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
-    request.writer.send_headers()
-    await _in_time(emptied(transport, request.writer.drain))
+    head = _taken_head(request.writer)
+    if transport.get_write_buffer_size():
+        transport.write(head)
+        head = b""
+        await _in_time(emptied(transport, request.writer.drain))
+    sending = archive.sending([head, *pieces] if head else pieces)
     with own_socket(transport) as connection:
         try:
-            while not await in_thread(lambda: sending.push(connection.fileno())):
+            sending.begin(connection, _AT_ONCE)
+            while not (
+                sending.ended or await in_thread(lambda: sending.push(connection))
+            ):
                 await _in_time(writable(connection))
         except BrokenPipeError as error:
             raise ConnectionResetError from error
         finally:
-            CURRENT.get().past += sending.sent
+            CURRENT.get().past += max(0, sending.sent - len(head))
             sending.close()
 
 

@@ -476,7 +476,7 @@ class OnTheWay:
             self.ours = server.accept()[0]
         self.ours.setblocking(False)
         pieces = [FileRange(name, 0, 200_000) for name in self.names]
-        assert Sending(blobs, pieces).push(self.ours.fileno())
+        assert Sending(blobs, pieces).push(self.ours)
 
     def taken(self) -> bytes:
         """What the reader gets, once we have ended."""
