@@ -65,12 +65,6 @@ def read_at_once(descriptor: int, room: memoryview, offset: int) -> bool:
 _FOLIO = 2 * 1024 * 1024
 
 
-def is_in_memory(descriptor: int, start: int, size: int) -> bool:
-    """Whether some bytes of a file all are, as far as can be told."""
-    pages = _pages(descriptor, start, size)
-    return pages is not None and pages.count(1) == len(pages)
-
-
 def leave_memory(descriptor: int, start: int, size: int) -> bool:
     """Make some bytes of a file leave memory; whether they did.
 

@@ -14,7 +14,6 @@ import socket
 from collections.abc import Sequence
 
 from gateway.errors import Truncated
-from gateway.memory import is_in_memory
 from gateway.places import Opened
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.packs import pack_of
@@ -32,7 +31,7 @@ _PATIENCE = 20
 
 
 class Sending:
-    """Sends pieces one after the other. But for `begin` its methods block, in a thread."""
+    """Sends pieces one after the other. Its methods block; they belong into a thread."""
 
     def __init__(self, blobs: DiskBlobs, pieces: Sequence[Piece]) -> None:
         self._blobs = blobs
@@ -42,39 +41,6 @@ class Sending:
         self._open: Opened | None = None
         self._copied = memoryview(b"")  # from a pack, and not sent yet
         self.sent = 0  # bytes that are gone
-
-    @property
-    def ended(self) -> bool:
-        """Whether all is sent."""
-        return self._number >= len(self._pieces)
-
-    def begin(self, connection: socket.socket, most: int) -> None:
-        """Send up to about `most` bytes that are in memory; waits for nothing.
-
-        What else there is to know, `push` finds out.
-        """
-        while not self.ended and self.sent < most:
-            piece = self._pieces[self._number]
-            if not (isinstance(piece, bytes) or self._is_at_hand(piece, most)):
-                return
-            try:
-                self._send(connection, piece)
-            except BlockingIOError:
-                return
-
-    def _is_at_hand(self, piece: FileRange, most: int) -> bool:
-        """Whether the rest of a piece is not more than that, and in memory."""
-        start = piece.start + self._position
-        if piece.stop - start > most:
-            return False
-        if self._open is None:
-            self._open = self._blobs.open_at_once(piece.blob)
-        if self._open is None:
-            return False
-        if start == piece.stop:
-            return True
-        offset = self._open.start + start
-        return is_in_memory(self._open.descriptor, offset, piece.stop - start)
 
     def push(self, connection: socket.socket, most: int | None = None) -> bool:
         """Send until all is sent, which is True, or the reader does not keep up.
@@ -86,13 +52,13 @@ class Sending:
         ready = select.poll()
         ready.register(connection, select.POLLOUT)
         enough = math.inf if most is None else self.sent + most
-        while not self.ended and self.sent < enough:
+        while self._number < len(self._pieces) and self.sent < enough:
             try:
                 self._send(connection, self._pieces[self._number])
             except BlockingIOError:
                 if not ready.poll(_PATIENCE):
                     return False
-        return self.ended
+        return self._number >= len(self._pieces)
 
     def _send(self, connection: socket.socket, piece: Piece) -> None:
         if isinstance(piece, bytes):

@@ -1,13 +1,13 @@
 """Files on their way to the network, by the shortest way there is.
 
 What is short and in memory goes out with one write, and no thread is asked. Of the rest,
-on a plain connection the kernel moves the bytes itself: at once what is in memory and
-not much, else threads push as long as the reader keeps up, and a slow reader is waited
-for by the event loop alone. Where that cannot be (TLS, an answer in chunks), the files
-are read and written.
+on a plain connection the kernel moves the bytes itself: threads push as long as the
+reader keeps up, and a slow reader is waited for by the event loop alone. Where that
+cannot be (TLS, an answer in chunks), the files are read and written.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -31,10 +31,6 @@ STALLED = 120.0
 _WORTH_IT = 64 * 1024
 
 
-#: Bytes that are sent without a thread, if they are in memory: it takes as long as they
-#: take to be sent.
-_AT_ONCE = 1024 * 1024
-
 #: Bytes written at a time: what a reader does not take waits in memory, more than once
 #: with TLS.
 _WRITTEN = 128 * 1024
@@ -54,12 +50,12 @@ async def transmit(
         await _write(response, body)
     elif not _is_plain(request) or response.content_length is None:
         await _write(response, archive.read(body))
-    elif response.content_length >= _WORTH_IT:
-        await _send(request, archive, body)
     elif (whole := archive.at_once(body)) is not None:
         await _write_whole(request, whole)
-    else:
+    elif response.content_length < _WORTH_IT:
         await _write(response, archive.read(body))
+    else:
+        await _send(request, archive, body)
 
 
 async def send_made(
@@ -78,12 +74,18 @@ async def send_made(
 
 
 async def _write_whole(request: web.Request, whole: memoryview) -> None:
-    """Write all of it at once, and return when the reader has taken most of it."""
+    """Write all of it at once, and return when the reader has taken most of it.
+
+    What `whole` holds may be another's as soon as this waits for anything.
+    """
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError
     head = _taken_head(request.writer)
-    transport.writelines((head, whole) if head else (whole,))
+    sent = _sent_at_once(transport, head, whole)
+    if sent < len(head) + len(whole):
+        rest = bytes(whole[max(0, sent - len(head)) :])
+        transport.writelines((head[sent:], rest) if sent < len(head) else (rest,))
     CURRENT.get().past += len(whole)
     much = transport.get_write_buffer_limits()[1]
     while (left := transport.get_write_buffer_size()) > much:
@@ -93,6 +95,17 @@ async def _write_whole(request: web.Request, whole: memoryview) -> None:
         except TimeoutError:
             if transport.get_write_buffer_size() >= left:
                 raise TooSlow("the client takes nothing") from None
+
+
+def _sent_at_once(transport: asyncio.Transport, head: bytes, whole: memoryview) -> int:
+    """How many bytes the reader's socket took; the transport would keep them by a copy."""
+    if transport.get_write_buffer_size() or not is_plain(transport):
+        return 0
+    try:
+        descriptor = transport.get_extra_info("socket").fileno()
+        return os.writev(descriptor, (head, whole))
+    except BlockingIOError:
+        return 0
 
 
 def _taken_head(writer: Any) -> bytes:
@@ -136,10 +149,7 @@ async def _send(
     sending = archive.sending([head, *pieces] if head else pieces)
     with own_socket(transport) as connection:
         try:
-            sending.begin(connection, _AT_ONCE)
-            while not (
-                sending.ended or await in_thread(lambda: sending.push(connection))
-            ):
+            while not await in_thread(lambda: sending.push(connection)):
                 await _in_time(writable(connection))
         except BrokenPipeError as error:
             raise ConnectionResetError from error
