@@ -6,11 +6,10 @@ they are.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 
@@ -21,9 +20,14 @@ from gateway.storage.blobs import DiskBlobs
 from gateway.storage.database import STREAM_ROWS, Session, SqliteDatabase
 from gateway.storage.entries import inflate
 from gateway.storage.index import Described, Index, Instance, Totals
+from gateway.storage.looks import Look
 from gateway.storage.metadata import AS_KEPT, Manner, texts
-from gateway.storage.search import Found, Remaining, Search
+from gateway.storage.pages import Page, Pages, State, Wanted
+from gateway.storage.search import Found, Search
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
+from gateway.storage.threads import Tell
+
+__all__ = ["Contents", "Look", "Page", "State", "Wanted", "nothing_at"]
 
 T = TypeVar("T")
 
@@ -46,63 +50,6 @@ _HEADERS = 32
 _LOCATED = 8192
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is held at a moment, as far as one needs to tell it from another."""
-
-    version: int  # of the archive, as the database has it
-    told: tuple[object, ...]  # what differs whenever what is asked for does
-
-
-class Look(Generic[T]):
-    """What is found, and of what state it is; nothing is found if that is not wanted.
-
-    Opened by `async with`.
-    """
-
-    state: State
-    groups: AsyncIterator[list[T]]
-    remaining: Remaining | None = None  # known once a page is there
-
-    def __init__(self, check: Callable[[State], None] = lambda state: None) -> None:
-        self._check = check  # may raise
-        self._stream: AsyncGenerator[list[T | State], None]
-
-    def at(self, stream: AsyncGenerator[list[T | State], None]) -> Self:
-        """The same; its state comes first, and then what is found."""
-        self._stream = stream
-        return self
-
-    async def __aenter__(self) -> Self:
-        try:
-            first = await anext(self._stream)
-            self.state = cast("State", first[0])
-            self._check(self.state)
-        except BaseException:
-            await self._stream.aclose()
-            raise
-        more = cast("AsyncGenerator[list[T], None]", self._stream)
-        self.groups = _led_by(cast("list[T]", first[1:]), more)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._stream.aclose()
-
-
-async def _led_by(
-    first: list[T], groups: AsyncIterator[list[T]]
-) -> AsyncIterator[list[T]]:
-    if first:
-        yield first
-    async for group in groups:
-        yield group
-
-
 class Contents:
     """What the index and the files of an archive hold."""
 
@@ -115,6 +62,7 @@ class Contents:
         self._stamp = stamp
         self._located: OrderedDict[Sequence[str], tuple[int, Instance]] = OrderedDict()
         self._read: OrderedDict[Sequence[str], None] = OrderedDict()
+        self._pages = Pages(index, stamp)
 
     @property
     def version(self) -> int:
@@ -147,6 +95,14 @@ class Contents:
                 yield present(found)
 
         return look.at(self._look(None, (), wanted, rows))
+
+    def find_soon(self, wanted: Wanted, tell: Tell) -> bool:
+        """Have a page found for who waits in no task, if there is a place for it now.
+
+        `tell` gets a `Page`, or None for one that is too long.
+        """
+        work = partial(self._pages.find, wanted=wanted)
+        return self._database.read_soon(work, tell)
 
     def _look(
         self,
