@@ -243,6 +243,12 @@ class Imaging:
         self._keep_pixels(instance, pixels)
         return instance, pixels
 
+    def known(self, *names: str) -> tuple[Instance, Pixels] | None:
+        """The same, if nothing has to be asked for it."""
+        instance = self._archive.known(*names)
+        pixels = None if instance is None else self._layouts.get(instance.blob)
+        return None if instance is None or pixels is None else (instance, pixels)
+
     async def layout(self, instance: Instance) -> PixelLayout:
         """The layout of an instance's pixels; raises NotFound if there are none."""
         return (await self.pixels(instance)).known_layout
