@@ -25,7 +25,7 @@ from gateway.dicom.icons import icon
 from gateway.dicom.job import Job, needed, perform
 from gateway.dicom.pictures import GIF, JP2, JPEG, KINDS, PNG
 from gateway.dicom.presentation import with_state
-from gateway.dicom.render import attributes_of
+from gateway.dicom.render import attributes_ever, attributes_of
 from gateway.dicom.render_options import RenderOptions, check_quality
 from gateway.dicom.subject import DOCUMENT, Kind, Subject, subject_of
 from gateway.dicom.transcode import Source
@@ -59,7 +59,7 @@ __all__ = ["GIF", "JPEG", "KINDS", "PNG", "Shown"]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The attributes of an instance, and where those values lie that its file keeps."""
+    """What pictures depend on, and where those values lie that the file keeps."""
 
     attributes: Attributes
     places: dict[str, tuple[int, int]]
@@ -91,7 +91,8 @@ async def found(archive: Archive, *uids: str) -> Shown:
     ) -> tuple[Subject, Header]:
         attributes = orjson.loads(header)
         subject = subject_of(attributes, instance.transfer_syntax, places)
-        return subject, Header(attributes, places)
+        # All others go here, in the thread, while they are in the processor's caches.
+        return subject, Header(attributes_ever(attributes), places)
 
     instance, (subject, header) = await archive.described(*uids, examine=examine)
     return Shown(instance, subject, header)
