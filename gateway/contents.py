@@ -7,7 +7,7 @@ they are.
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
@@ -20,7 +20,7 @@ from gateway.errors import NotFound
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.database import STREAM_ROWS, Session, SqliteDatabase
 from gateway.storage.entries import inflate
-from gateway.storage.index import Described, Index, Instance, Totals
+from gateway.storage.index import Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
 from gateway.storage.search import Found, Remaining, Search
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
@@ -186,7 +186,8 @@ class Contents:
         held = self._located.get(names)
         if held is None or held[0] != self.version:
             return None
-        self._located.move_to_end(names)
+        with suppress(KeyError):  # a thread may have had to forget it just now
+            self._located.move_to_end(names)
         return held[1]
 
     async def described(self, *names: str, examine: Examine[T]) -> tuple[Instance, T]:
@@ -199,15 +200,23 @@ class Contents:
         held = self.known(*names)
         if held is not None:
             return held, await self._described(held, examine)
+        return await self._database.read(
+            lambda session: self._described_anew(session, names, examine)
+        )
 
-        def work(session: Session) -> tuple[Described, T]:
-            found = self._index.described(session, names)
-            if found is None:
-                raise _nothing_named(names)
-            result = _examined(found.instance, (found.header, found.bulk), examine)
-            return found, result
+    def described_here(self, *names: str, examine: Examine[T]) -> tuple[Instance, T]:
+        """The same for one of a few threads: it blocks."""
+        return self._database.read_here(
+            lambda session: self._described_anew(session, names, examine)
+        )
 
-        found, result = await self._database.read(work)
+    def _described_anew(
+        self, session: Session, names: Sequence[str], examine: Examine[T]
+    ) -> tuple[Instance, T]:
+        found = self._index.described(session, names)
+        if found is None:
+            raise _nothing_named(names)
+        result = _examined(found.instance, (found.header, found.bulk), examine)
         self._remember(names, found.version, found.instance)
         return found.instance, result
 
@@ -239,10 +248,12 @@ class Contents:
         return found
 
     def _remember(self, names: Sequence[str], version: int, found: Instance) -> None:
+        """For any thread: each step is one by itself."""
         self._located[names] = version, found
-        self._located.move_to_end(names)
-        if len(self._located) > _LOCATED:
-            self._located.popitem(last=False)
+        with suppress(KeyError):
+            self._located.move_to_end(names)
+            if len(self._located) > _LOCATED:
+                self._located.popitem(last=False)
 
     async def by_uid(self, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies they are."""

@@ -19,6 +19,7 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -312,24 +313,24 @@ class SqliteDatabase:
 
     async def read(self, work: Callable[[Session], T]) -> T:
         """Run work that only reads."""
-
-        def run() -> T:
-            connection = self._kept() or self._connect(_READER_CACHE)
-            session = SqliteSession(connection)
-            try:
-                with self._telling():
-                    return work(session)
-            finally:
-                session.close()
-                self._give_back(connection)
-
         self.reads += 1
         try:
             async with self._places:
                 # Work may use more than the connection: who is cancelled waits for it.
-                return await self._readers.run(run)
+                return await self._readers.run(partial(self.read_here, work))
         finally:
             self.reads -= 1
+
+    def read_here(self, work: Callable[[Session], T]) -> T:
+        """The same for one of a few threads: it blocks."""
+        connection = self._lend()
+        session = SqliteSession(connection)
+        try:
+            with self._telling():
+                return work(session)
+        finally:
+            session.close()
+            self._give_back(connection)
 
     def _lend(self) -> sqlite3.Connection:
         return self._kept() or self._connect(_READER_CACHE)
