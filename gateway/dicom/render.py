@@ -49,6 +49,7 @@ class Frame:
     attributes: Attributes  # those that hold for it
     values: Values  # as stored: rows, columns and, of colour, samples
     photometric: str  # what the samples mean now
+    bits: int = 0  # that samples have, if that is fewer than there is room for
 
 
 def attributes_ever(attributes: Attributes) -> Attributes:
@@ -85,7 +86,8 @@ def picture(frame: Frame, options: RenderOptions) -> tuple[Image.Image, bytes | 
     if frame.photometric in _MONOCHROME or (
         frame.values.ndim == 2 and frame.photometric != PALETTE
     ):
-        image = Image.fromarray(shades(frame.attributes, frame.values, options))
+        grey = shades(frame.attributes, frame.values, options, frame.bits)
+        image = Image.fromarray(grey)
     else:
         image = Image.fromarray(
             colours(frame.attributes, frame.values, frame.photometric)
