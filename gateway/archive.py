@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from gateway.catalogue import Catalogue, Resource
-from gateway.contents import Contents, Look, State, nothing_at
+from gateway.contents import Contents, Look, Page, State, Wanted, nothing_at
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.walk import INLINE_BINARY_LIMIT
@@ -45,10 +45,12 @@ __all__ = [
     "Instance",
     "Look",
     "Manner",
+    "Page",
     "Piece",
     "Remaining",
     "Spool",
     "State",
+    "Wanted",
 ]
 
 log = logging.getLogger(__name__)

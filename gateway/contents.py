@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -22,8 +22,12 @@ from gateway.storage.database import STREAM_ROWS, Session, SqliteDatabase
 from gateway.storage.entries import inflate
 from gateway.storage.index import Index, Instance, Totals
 from gateway.storage.metadata import AS_KEPT, Manner, texts
+from gateway.storage.pages import Page, Pages, State, Wanted
 from gateway.storage.search import Found, Remaining, Search
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
+from gateway.storage.threads import Tell
+
+__all__ = ["Contents", "Look", "Page", "State", "Wanted", "nothing_at"]
 
 T = TypeVar("T")
 
@@ -35,14 +39,6 @@ _HEADERS = 32
 
 #: Instances whose rows are remembered by their addresses.
 _LOCATED = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is held at a moment, as far as one needs to tell it from another."""
-
-    version: int  # of the archive, as the database has it
-    told: tuple[object, ...]  # what differs whenever what is asked for does
 
 
 class Look(Generic[T]):
@@ -105,6 +101,7 @@ class Contents:
         self._index = index
         self._stamp = stamp
         self._located: OrderedDict[Sequence[str], tuple[int, Instance]] = OrderedDict()
+        self._pages = Pages(index, stamp)
 
     @property
     def version(self) -> int:
@@ -137,6 +134,14 @@ class Contents:
                 yield present(found)
 
         return look.at(self._look(None, (), wanted, rows))
+
+    def find_soon(self, wanted: Wanted, tell: Tell) -> bool:
+        """Have a page found for who waits in no task, if there is a place for it now.
+
+        `tell` gets a `Page`, or None for one that is too long.
+        """
+        work = partial(self._pages.find, wanted=wanted)
+        return self._database.read_soon(work, tell)
 
     def _look(
         self,
