@@ -287,7 +287,7 @@ class SqliteDatabase:
         try:
             async with self._places:
                 # Work may use more than the connection: who is cancelled waits for it.
-                return await self._readers.run(partial(self._reading, work))
+                return await self._readers.run(partial(self.read_here, work))
         finally:
             self.reads -= 1
 
@@ -304,10 +304,11 @@ class SqliteDatabase:
         has_place = not self._places.locked()  # while it has a thread it needs no other
         if has_place:
             self.reads += 1
-            self._readers.ask(partial(self._reading, work), told)
+            self._readers.ask(partial(self.read_here, work), told)
         return has_place
 
-    def _reading(self, work: Callable[[Session], T]) -> T:
+    def read_here(self, work: Callable[[Session], T]) -> T:
+        """The same for one of a few threads: it blocks."""
         connection = self._lend()
         session = SqliteSession(connection)
         try:
