@@ -237,7 +237,9 @@ class Imaging:
         instance = self._archive.known(*names)
         if instance is not None:
             return instance, await self.pixels(instance)
-        instance, pixels = await self._archive.described(*names, examine=_pixels)
+        instance, pixels = await self._archive.described(
+            *names, examine=_pixels, ahead=self._keep_pixels
+        )
         self._keep_pixels(instance, pixels)
         return instance, pixels
 

@@ -7,6 +7,7 @@ cannot be (TLS, an answer in chunks), the files are read and written.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -16,7 +17,6 @@ from aiohttp import web
 from gateway.archive import Archive, Piece
 from gateway.errors import TooSlow
 from gateway.storage.handover import emptied, is_plain, own_socket, writable
-from gateway.storage.sending import Sending
 from gateway.storage.threads import in_thread
 from gateway.telemetry.exchange import CURRENT
 from gateway.web.replies import streaming
@@ -55,7 +55,7 @@ async def transmit(
     elif response.content_length < _WORTH_IT:
         await _write(response, archive.read(body))
     else:
-        await _send(request, archive.sending(body))
+        await _send(request, archive, body)
 
 
 async def send_made(
@@ -74,12 +74,18 @@ async def send_made(
 
 
 async def _write_whole(request: web.Request, whole: memoryview) -> None:
-    """Write all of it at once, and return when the reader has taken most of it."""
+    """Write all of it at once, and return when the reader has taken most of it.
+
+    What `whole` holds may be another's as soon as this waits for anything.
+    """
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError
     head = _taken_head(request.writer)
-    transport.writelines((head, whole) if head else (whole,))
+    sent = _sent_at_once(transport, head, whole)
+    if sent < len(head) + len(whole):
+        rest = bytes(whole[max(0, sent - len(head)) :])
+        transport.writelines((head[sent:], rest) if sent < len(head) else (rest,))
     CURRENT.get().past += len(whole)
     much = transport.get_write_buffer_limits()[1]
     while (left := transport.get_write_buffer_size()) > much:
@@ -89,6 +95,17 @@ async def _write_whole(request: web.Request, whole: memoryview) -> None:
         except TimeoutError:
             if transport.get_write_buffer_size() >= left:
                 raise TooSlow("the client takes nothing") from None
+
+
+def _sent_at_once(transport: asyncio.Transport, head: bytes, whole: memoryview) -> int:
+    """How many bytes the reader's socket took; the transport would keep them by a copy."""
+    if transport.get_write_buffer_size() or not is_plain(transport):
+        return 0
+    try:
+        descriptor = transport.get_extra_info("socket").fileno()
+        return os.writev(descriptor, (head, whole))
+    except BlockingIOError:
+        return 0
 
 
 def _taken_head(writer: Any) -> bytes:
@@ -118,20 +135,26 @@ async def _write(
                 patience.reschedule(None)
 
 
-async def _send(request: web.Request, sending: Sending) -> None:
+async def _send(
+    request: web.Request, archive: Archive, pieces: Sequence[Piece]
+) -> None:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
-    request.writer.send_headers()
-    await _in_time(emptied(transport, request.writer.drain))
+    head = _taken_head(request.writer)
+    if transport.get_write_buffer_size():
+        transport.write(head)
+        head = b""
+        await _in_time(emptied(transport, request.writer.drain))
+    sending = archive.sending([head, *pieces] if head else pieces)
     with own_socket(transport) as connection:
         try:
-            while not await in_thread(lambda: sending.push(connection.fileno())):
+            while not await in_thread(lambda: sending.push(connection)):
                 await _in_time(writable(connection))
         except BrokenPipeError as error:
             raise ConnectionResetError from error
         finally:
-            CURRENT.get().past += sending.sent
+            CURRENT.get().past += max(0, sending.sent - len(head))
             sending.close()
 
 
