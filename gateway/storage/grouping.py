@@ -110,13 +110,22 @@ class Grouping(Generic[Item, Result]):
             try:
                 results = await self._process([item for item, _ in group])
             except Exception as error:
-                for _, future in group:
-                    if not future.done():
-                        future.set_exception(error)
+                _fail(group, error)
                 continue
             self._expected = min(count + len(self._waiting), self._limit)
-            for (_, future), result in zip(group, results, strict=True):
-                if future.done():
-                    self._unclaimed(result)
-                else:
-                    future.set_result(result)
+            self._tell(group, results)
+
+    def _tell(
+        self, group: list[tuple[Item, asyncio.Future[Result]]], results: list[Result]
+    ) -> None:
+        for (_, future), result in zip(group, results, strict=True):
+            if future.done():
+                self._unclaimed(result)
+            else:
+                future.set_result(result)
+
+
+def _fail(group: list[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(error)
