@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.dicom.charsets import LATIN1, Encodings
-from gateway.dicom.familiar import Familiar
+from gateway.dicom.familiar import DataSet, Familiar
 from gateway.dicom.hierarchy import Attributes, Uids, first_text, is_uid
 from gateway.dicom.walk import INLINE_BINARY_LIMIT, Buffer, Scope, Walk
 from gateway.errors import NotDicom, StorageFull
@@ -56,6 +56,8 @@ class Header:
     transfer_syntax: str  # TransferSyntaxUID (0002,0010)
     attributes: Attributes  # the data set; large values as references
     bulk: dict[str, tuple[int, int]]  # path of a reference -> offset, length
+    text: bytes  # the attributes as DICOM JSON
+    shown: bytes  # likewise, those of INSTANCE_TAGS
 
 
 class HeaderReader:
@@ -115,18 +117,20 @@ class HeaderReader:
         if not is_uid(transfer_syntax):
             raise NotDicom("no valid TransferSyntaxUID (0002,0010)")
         kind = first_text(meta, "00020002")
-        attributes, bulk = self._data_set(buffer, (start, size), transfer_syntax, kind)
+        found = self._data_set(buffer, (start, size), transfer_syntax, kind)
         return Header(
-            uids=_uids(attributes),
-            sop_class=_sop_class(attributes, meta),
+            uids=_uids(found.attributes),
+            sop_class=_sop_class(found.attributes, meta),
             transfer_syntax=transfer_syntax,
-            attributes=attributes,
-            bulk=bulk,
+            attributes=found.attributes,
+            bulk=found.bulk,
+            text=found.text,
+            shown=found.shown,
         )
 
     def _data_set(
         self, buffer: Buffer, extent: tuple[int, int], transfer_syntax: str, kind: str
-    ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+    ) -> DataSet:
         start, end = extent
         if transfer_syntax in DEFLATED:
             with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
@@ -147,7 +151,7 @@ class HeaderReader:
         extent: tuple[int, int],
         encoding: tuple[bool, bool],
         kind: str,
-    ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+    ) -> DataSet:
         implicit, big = encoding
 
         def begin() -> Walk:
@@ -159,13 +163,11 @@ class HeaderReader:
                 inline_binary=self._inline_binary,
             )
 
-        walk, attributes, end = self._familiar.walk(
-            (kind, encoding), begin, extent, self._encodings
-        )
+        found = self._familiar.read((kind, encoding), begin, extent, self._encodings)
         # Too short for an element: padding, or what is left of one that was cut off.
-        if bytes(buffer[end:]).strip(_AFTER_THE_END):
+        if bytes(buffer[found.end :]).strip(_AFTER_THE_END):
             raise NotDicom("the file ends inside the header of an element")
-        return attributes, walk.bulk
+        return found
 
 
 def read_header(

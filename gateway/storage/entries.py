@@ -13,7 +13,6 @@ import orjson
 
 from gateway.dicom.header import Header
 from gateway.dicom.hierarchy import (
-    INSTANCE_TAGS,
     PATIENT_TAGS,
     SERIES_TAGS,
     STUDY_TAGS,
@@ -111,9 +110,9 @@ def entry_of(header: Header, size: int) -> Entry:
         transfer_syntax=header.transfer_syntax,
         number=_number(attributes, "00200013"),
         size=size,
-        header=deflate(orjson.dumps(attributes)),
+        header=deflate(header.text),
         bulk=orjson.dumps(header.bulk).decode() if header.bulk else None,
-        instance=_part(attributes, INSTANCE_TAGS),
+        instance=header.shown.decode(),
         attributes=attributes,
     )
 

@@ -6,7 +6,8 @@ is shared. This is the group commit of databases, for any work.
 
 Those of one group are answered together and come back together, a moment after the next
 group has begun with who was left: so a crowd would go in two, a large group and one that
-is hardly any. That moment is waited for.
+is hardly any. That moment is waited for. Others that come one by one, as parts of a long
+body do, are no more because somebody waits: where it was in vain it is seldom tried again.
 """
 
 import asyncio
@@ -17,6 +18,9 @@ from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+#: After waiting in vain again and again, so many groups go without.
+_LONGEST_PAUSE = 63
 
 
 class Grouping(Generic[Item, Result]):
@@ -46,6 +50,7 @@ class Grouping(Generic[Item, Result]):
         self._wanted = 1  # how many are enough
         self._patience = patience
         self._expected = 1  # how many are likely to be in the next group
+        self._pause = self._left = 0  # groups that wait for nobody; so many from now on
         self._closing = False
 
     async def __aenter__(self) -> Self:
@@ -98,13 +103,26 @@ class Grouping(Generic[Item, Result]):
         if timer is not None:
             timer.cancel()
 
+    async def _gather(self) -> None:
+        """Wait for those who are likely to come, not for long."""
+        before = len(self._waiting)
+        missing = self._expected - before
+        if not self._patience or missing <= 0:
+            return
+        if self._left:
+            self._left -= 1
+            return
+        await self._come(self._expected, self._patience)
+        is_worth_it = 2 * (len(self._waiting) - before) >= missing
+        self._pause = 0 if is_worth_it else min(2 * self._pause + 1, _LONGEST_PAUSE)
+        self._left = self._pause
+
     async def _run(self) -> None:
         while self._waiting or not self._closing:
             if not self._waiting:
                 await self._come(1)
                 continue
-            if self._patience:
-                await self._come(self._expected, self._patience)
+            await self._gather()
             count = min(len(self._waiting), self._limit)
             group = [self._waiting.popleft() for _ in range(count)]
             try:

@@ -91,6 +91,23 @@ async def test_who_does_not_come_again_is_not_waited_for_long() -> None:
     assert work.groups == [[0, 1, 2], [3], [4]]
 
 
+async def test_where_waiting_is_in_vain_it_is_seldom_tried() -> None:
+    groups = list[list[int]]()
+
+    async def process(group: list[int]) -> list[int]:
+        groups.append(group)
+        if len(groups) < 60:  # one comes while a group is under way, nobody else does
+            grouping.put(len(groups))
+        return group
+
+    async with Grouping(process, 10, patience=0.02) as grouping:
+        began = asyncio.get_running_loop().time()
+        await grouping.submit(0)
+        await soon(lambda: len(groups) == 60)
+        assert 0.08 < asyncio.get_running_loop().time() - began < 0.6
+    assert groups == [[n] for n in range(60)]
+
+
 async def test_at_its_end_nobody_is_waited_for() -> None:
     work = Work()
     async with asyncio.timeout(5):
