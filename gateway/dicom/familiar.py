@@ -12,7 +12,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import orjson
 
@@ -46,8 +46,7 @@ class _DifferentError(Exception):
     """The header has other elements than the one that is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class DataSet:
+class DataSet(NamedTuple):
     """What was read of a data set."""
 
     attributes: Attributes
@@ -65,10 +64,19 @@ class _Piece:
     raw: bytes  # all of it
     key: str  # in JSON; empty if it is not shown
     element: Element
-    text: bytes  # both as a member of a JSON object, a comma behind it
     bulk: _Bulk  # offsets from the element
     head: bytes  # tag and representation, if its value is short text or numbers
     vr: str
+
+    @property
+    def text(self) -> bytes:
+        """The element as a member of a JSON object, a comma behind it."""
+        return _members({self.key: self.element}) if self.key else b""
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether it is one of the INSTANCE_TAGS."""
+        return self.key in INSTANCE_TAGS
 
     @property
     def decides(self) -> bool:
@@ -79,23 +87,40 @@ class _Piece:
             self.tag <= _CHARACTER_SET or self.tag == _PIXEL_REPRESENTATION
         )
 
-    @property
-    def listed(self) -> bytes:
-        """Its text if it is one of the INSTANCE_TAGS."""
-        return self.text if self.key in INSTANCE_TAGS else b""
 
-
-@dataclass(frozen=True, slots=True)
 class _Run:
     """Elements in a row, to be compared at once."""
 
-    raw: bytes
-    size: int
-    attributes: Attributes
-    text: bytes
-    listed: bytes
-    bulk: _Bulk
-    pieces: tuple[_Piece, ...]
+    __slots__ = ("attributes", "bulk", "listed", "pieces", "raw", "size", "text")
+
+    def __init__(self, pieces: Sequence[_Piece]) -> None:
+        self.pieces = pieces
+        self.raw = b"".join(piece.raw for piece in pieces)
+        self.size = len(self.raw)
+        self.attributes = {piece.key: piece.element for piece in pieces if piece.key}
+        self.text = b"".join(piece.text for piece in pieces)
+        self.listed = b"".join(piece.text for piece in pieces if piece.is_listed)
+        self.bulk: list[tuple[str, int, int]] = []
+        position = 0
+        for piece in pieces:
+            for path, offset, length in piece.bulk:
+                self.bulk.append((path, position + offset, length))
+            position += len(piece.raw)
+
+
+class _Changing(_Run):
+    """One element that is often another: how its value is read."""
+
+    __slots__ = ("head", "is_listed", "key", "limit", "opening", "read", "tag", "vr")
+
+    def __init__(self, piece: _Piece) -> None:
+        super().__init__((piece,))
+        self.tag, self.vr, self.key = piece.tag, piece.vr, piece.key
+        self.head = piece.head
+        self.limit = REMEMBERED_LIMIT if piece.head and piece.key else -1
+        self.read = CONVERTERS.get(piece.vr)
+        self.is_listed = piece.is_listed
+        self.opening = b'"%b":' % piece.key.encode()
 
 
 class _Known:
@@ -108,14 +133,10 @@ class _Known:
         self._scope = scope  # behind all of it
         self._changing = changing
         self._last = pieces[-1].tag if pieces else 0
-        self._runs = []
+        self._runs: list[_Run] = []
         for changes, some in itertools.groupby(pieces, lambda p: p.tag in changing):
-            found = tuple(some)
-            self._runs += map(_run, zip(found)) if changes else [_run(found)]  # noqa: B905
-
-    def apart(self, tags: set[int]) -> "_Known":
-        """The same, with these elements compared by themselves."""
-        return _Known(self._pieces, self._scope, self._changing | tags)
+            found = list(some)
+            self._runs += map(_Changing, found) if changes else [_Run(found)]
 
     def follow(self, walk: Walk, start: int, end: int) -> tuple[DataSet, set[int]]:
         """What is read from `start` on, and tags that were not known to differ.
@@ -130,17 +151,24 @@ class _Known:
             if buffer[position:stop] == run.raw:
                 following.take(run, position)
                 position = stop
+            elif isinstance(run, _Changing):
+                position = following.step(run, position)
             else:
-                for piece in run.pieces:
-                    position = following.step(piece, position)
+                position = following.each(run.pieces, position)
         rest, position = walk.data_set(position, end, following.scope)
         if rest and int(next(iter(rest)), 16) <= self._last:
             raise _DifferentError
-        return following.found(rest, position), following.differ - self._changing
+        return following.found(rest, position), following.differ
+
+    def apart(self, tags: set[int]) -> "_Known":
+        """The same, with these elements compared by themselves."""
+        return _Known(self._pieces, self._scope, self._changing | tags)
 
 
 class _Following:
     """What was read of a header that is followed, so far."""
+
+    __slots__ = ("_attributes", "_end", "_listed", "_texts", "_walk", "differ", "scope")
 
     def __init__(self, walk: Walk, scope: Scope, end: int) -> None:
         self.scope = scope
@@ -151,57 +179,57 @@ class _Following:
         self._texts: list[bytes] = []
         self._listed: list[bytes] = []
 
-    def take(self, same: _Run | _Piece, position: int) -> None:
+    def take(self, run: _Run, position: int) -> None:
         """What is at the position is known."""
-        self._texts.append(same.text)
-        self._listed.append(same.listed)
-        for path, offset, length in same.bulk:
+        self._attributes.update(run.attributes)
+        self._texts.append(run.text)
+        if run.listed:
+            self._listed.append(run.listed)
+        for path, offset, length in run.bulk:
             self._walk.bulk[path] = position + offset, length
-        if isinstance(same, _Run):
-            self._attributes.update(same.attributes)
-        elif same.key:
-            self._attributes[same.key] = same.element
 
-    def step(self, piece: _Piece, position: int) -> int:
-        """Read an element by the one that it should be; where it ends."""
-        stop = position + len(piece.raw)
-        if self._walk.buffer[position:stop] == piece.raw:
-            self.take(piece, position)
-            return stop
-        if piece.decides:
-            raise _DifferentError
-        self.differ.add(piece.tag)
-        element, stop = self._short(piece, position) or self._any(piece, position)
-        if piece.key:
-            self._attributes[piece.key] = element
-            text = b'"%b":%b,' % (piece.key.encode(), orjson.dumps(element))
+    def each(self, pieces: Sequence[_Piece], position: int) -> int:
+        """Read some of which one at least differs; where they end."""
+        buffer = self._walk.buffer
+        for piece in pieces:
+            stop = position + len(piece.raw)
+            if buffer[position:stop] == piece.raw:
+                self.take(_Run((piece,)), position)
+                position = stop
+            elif piece.decides:
+                raise _DifferentError
+            else:
+                self.differ.add(piece.tag)
+                position = self.step(_Changing(piece), position)
+        return position
+
+    def step(self, one: _Changing, position: int) -> int:
+        """Read an element of the same tag as the one that is known; where it ends."""
+        buffer, head = self._walk.buffer, one.head
+        behind, value = position + len(head), position + 8
+        length = int.from_bytes(buffer[behind:value], "little")
+        stop = value + length
+        if length > one.limit or stop > self._end or buffer[position:behind] != head:
+            element, stop = self._any(one.tag, position)
+        elif one.read is None:
+            element = number_element(one.vr, buffer[value:stop], "<")
+        else:
+            element = one.read(one.vr, buffer[value:stop], self.scope.encodings)
+        if one.key:
+            self._attributes[one.key] = element
+            text = b"%b%b," % (one.opening, orjson.dumps(element))
             self._texts.append(text)
-            if piece.key in INSTANCE_TAGS:
+            if one.is_listed:
                 self._listed.append(text)
         return stop
 
-    def _short(self, piece: _Piece, position: int) -> tuple[Element, int] | None:
-        """The element there, if it is like the known one and its value is short."""
-        head, buffer = piece.head, self._walk.buffer
-        value = position + 8
-        behind = position + len(head)
-        if not head or buffer[position:behind] != head:
-            return None
-        length = int.from_bytes(buffer[behind:value], "little")
-        stop = value + length
-        if length > REMEMBERED_LIMIT or stop > self._end:
-            return None
-        convert = CONVERTERS.get(piece.vr)
-        if convert is None:
-            return number_element(piece.vr, buffer[value:stop], "<"), stop
-        return convert(piece.vr, buffer[value:stop], self.scope.encodings), stop
-
-    def _any(self, piece: _Piece, position: int) -> tuple[Element, int]:
+    def _any(self, known: int, position: int) -> tuple[Element, int]:
+        """The element at the position, if it has this tag, and where it ends."""
         scope = self.scope
-        if piece.tag < _PIXEL_REPRESENTATION:  # it is read as if that were not there
+        if known < _PIXEL_REPRESENTATION:  # it is read as if that were not there
             scope = Scope(scope.encodings, False, scope.creators)
         tag, element, stop = self._walk.element(position, self._end, scope)
-        if tag != piece.tag:
+        if tag != known:
             raise _DifferentError
         return element, stop
 
@@ -232,23 +260,6 @@ def _members(attributes: Attributes) -> bytes:
 
 def _copy(scope: Scope) -> Scope:
     return Scope(scope.encodings, scope.signed, dict(scope.creators))
-
-
-def _run(pieces: tuple[_Piece, ...]) -> _Run:
-    bulk = []
-    size = 0
-    for piece in pieces:
-        bulk += [(path, size + offset, length) for path, offset, length in piece.bulk]
-        size += len(piece.raw)
-    return _Run(
-        b"".join(piece.raw for piece in pieces),
-        size,
-        {piece.key: piece.element for piece in pieces if piece.key},
-        b"".join(piece.text for piece in pieces),
-        b"".join(piece.listed for piece in pieces),
-        tuple(bulk),
-        pieces,
-    )
 
 
 class Familiar:
@@ -315,7 +326,6 @@ def _pieces(walk: Walk, extent: tuple[int, int], scope: Scope) -> Iterator[_Piec
             raw,
             key,
             element,
-            _members({key: element}) if key else b"",
             tuple(
                 (path, walk.bulk[path][0] - position, walk.bulk[path][1])
                 for path in walk.bulk.keys() - before

@@ -41,8 +41,8 @@ def orthanc_id(*names: str) -> str:
 
     `names` are the PatientID and the UIDs down to the level, without trailing blanks.
     """
-    digest = hashlib.sha1("|".join(names).encode(), usedforsecurity=False).hexdigest()
-    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
+    sha1 = hashlib.sha1("|".join(names).encode(), usedforsecurity=False)
+    return sha1.digest().hex("-", 4)
 
 
 def is_uid(text: str) -> bool:
