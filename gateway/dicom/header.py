@@ -10,9 +10,8 @@ import re
 import struct
 import tempfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.familiar import DataSet, Familiar
@@ -50,8 +49,7 @@ _INFLATE_LEAVES = 512 * 1024**2
 _INFLATE_LOOKS = 64 * 1024**2
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """All that is kept of a file beside the file."""
 
     uids: Uids

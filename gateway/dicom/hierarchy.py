@@ -8,8 +8,7 @@ Which attribute belongs to which level decides what a search returns and what is
 import enum
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 #: One data set in the DICOM JSON model (PS3.18 F.2): tag -> {"vr": ..., "Value": [...]}.
 Attributes = dict[str, dict[str, Any]]
@@ -26,8 +25,7 @@ class Level(enum.IntEnum):
     INSTANCE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Uids:
+class Uids(NamedTuple):
     """What names one instance among all others, from the patient down."""
 
     patient_id: str  # (0010,0020); empty when the file has none

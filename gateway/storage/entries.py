@@ -5,9 +5,8 @@ JSON it is shown in. Nothing here runs SQL.
 """
 
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -40,8 +39,7 @@ _PATIENT_AND_STUDY = PATIENT_TAGS | STUDY_TAGS
 _LARGEST_NUMBER = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One instance about to be added, ready for the index."""
 
     uids: Uids
