@@ -152,7 +152,8 @@ class Contents:
         held = self._located.get(names)
         if held is None or held[0] != self.version:
             return None
-        self._located.move_to_end(names)
+        with suppress(KeyError):  # a thread may have had to forget it just now
+            self._located.move_to_end(names)
         return held[1]
 
     async def described(
@@ -169,25 +170,39 @@ class Contents:
         if held is not None:
             return held, await self._described(held, examine)
         count = _AHEAD if ahead is not None and self._reads_on(names) else 0
+        first, *others = await self._database.read(
+            lambda session: self._described_anew(session, names, examine, count)
+        )
+        if ahead is not None:
+            for instance, what in others:
+                ahead(instance, what)
+        return first
 
-        def work(session: Session) -> list[tuple[Described, T]]:
-            found = self._index.described(session, names)
-            if found is None:
-                raise _nothing_named(names)
-            results = [(found, _result(found, examine))]
-            for one in self._following(session, found, count):
-                with suppress(GatewayError):  # who asks for that one is told
-                    results.append((one, _result(one, examine)))
-            return results
+    def described_here(self, *names: str, examine: Examine[T]) -> tuple[Instance, T]:
+        """The same for one of a few threads: it blocks."""
+        return self._database.read_here(
+            lambda session: self._described_anew(session, names, examine)[0]
+        )
 
-        (found, result), *others = await self._database.read(work)
+    def _described_anew(
+        self,
+        session: Session,
+        names: Sequence[str],
+        examine: Examine[T],
+        following: int = 0,
+    ) -> list[tuple[Instance, T]]:
+        """What is found out of the index, and of so many that follow."""
+        found = self._index.described(session, names)
+        if found is None:
+            raise _nothing_named(names)
+        results = [(found.instance, _result(found, examine))]
         self._remember(names, found.version, found.instance)
-        for one, what in others:
-            uids = one.instance.study, one.instance.series, one.instance.uid
-            self._remember(uids, one.version, one.instance)
-            if ahead is not None:
-                ahead(one.instance, what)
-        return found.instance, result
+        for one in self._following(session, found, following):
+            with suppress(GatewayError):  # who asks for that one is told
+                results.append((one.instance, _result(one, examine)))
+                uids = one.instance.study, one.instance.series, one.instance.uid
+                self._remember(uids, one.version, one.instance)
+        return results
 
     def _following(
         self, session: Session, found: Described, count: int
@@ -239,10 +254,12 @@ class Contents:
         return found
 
     def _remember(self, names: Sequence[str], version: int, found: Instance) -> None:
+        """For any thread: each step is one by itself."""
         self._located[names] = version, found
-        self._located.move_to_end(names)
-        if len(self._located) > _LOCATED:
-            self._located.popitem(last=False)
+        with suppress(KeyError):
+            self._located.move_to_end(names)
+            if len(self._located) > _LOCATED:
+                self._located.popitem(last=False)
 
     async def by_uid(self, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies they are."""

@@ -7,7 +7,6 @@ cannot be (TLS, an answer in chunks), the files are read and written.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -16,7 +15,13 @@ from aiohttp import web
 
 from gateway.archive import Archive, Piece
 from gateway.errors import TooSlow
-from gateway.storage.handover import emptied, is_plain, own_socket, writable
+from gateway.storage.handover import (
+    emptied,
+    is_plain,
+    own_socket,
+    writable,
+    write_at_once,
+)
 from gateway.storage.threads import in_thread
 from gateway.telemetry.exchange import CURRENT
 from gateway.web.replies import streaming
@@ -82,10 +87,7 @@ async def _write_whole(request: web.Request, whole: memoryview) -> None:
     if transport is None or transport.is_closing():
         raise ConnectionResetError
     head = _taken_head(request.writer)
-    sent = _sent_at_once(transport, head, whole)
-    if sent < len(head) + len(whole):
-        rest = bytes(whole[max(0, sent - len(head)) :])
-        transport.writelines((head[sent:], rest) if sent < len(head) else (rest,))
+    write_at_once(transport, head, whole)
     CURRENT.get().past += len(whole)
     much = transport.get_write_buffer_limits()[1]
     while (left := transport.get_write_buffer_size()) > much:
@@ -95,17 +97,6 @@ async def _write_whole(request: web.Request, whole: memoryview) -> None:
         except TimeoutError:
             if transport.get_write_buffer_size() >= left:
                 raise TooSlow("the client takes nothing") from None
-
-
-def _sent_at_once(transport: asyncio.Transport, head: bytes, whole: memoryview) -> int:
-    """How many bytes the reader's socket took; the transport would keep them by a copy."""
-    if transport.get_write_buffer_size() or not is_plain(transport):
-        return 0
-    try:
-        descriptor = transport.get_extra_info("socket").fileno()
-        return os.writev(descriptor, (head, whole))
-    except BlockingIOError:
-        return 0
 
 
 def _taken_head(writer: Any) -> bytes:
