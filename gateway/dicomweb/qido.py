@@ -1,7 +1,7 @@
 """QIDO-RS: studies, series and instances are found (PS3.18 10.6)."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -45,6 +45,10 @@ _WORDS = frozenset(
     {"limit", "offset", "includefield", "fuzzymatching", "emptyvaluematching"}
     | {"multiplevaluematching", "orderby", "accept", "charset", "_method", ""}
 )
+
+_NAMES = ("StudyInstanceUID", "SeriesInstanceUID")
+
+_Words = dict[str, list[str]]  # values by name
 
 
 async def studies(request: web.Request) -> web.StreamResponse:
@@ -185,37 +189,46 @@ def _presenter(
 
 def _query(request: web.Request, level: Level, within: tuple[str | None, ...]) -> Query:
     settings = gateway(request).settings
-    names = ("StudyInstanceUID", "SeriesInstanceUID")
-    include, include_all = _include(request)
+    words, attributes = _taken_apart(request)
+    include, include_all = _include(words.get("includefield", ()))
     sensitive = settings.dicom_web.qido_case_sensitive
     if sensitive is None:
         sensitive = settings.case_sensitive_pn
+    pairs = zip(within, _NAMES, strict=False)
     return Query(
         level=level,
-        within=tuple(
-            uid(text, name) for text, name in zip(within, names, strict=False) if text
-        ),
-        filters=_filters(request),
+        within=tuple([uid(text, name) for text, name in pairs if text]),
+        filters=_filters(words, attributes),
         include=include,
         include_all=include_all,
-        limit=_limit(request),
-        offset=_number(request, "offset"),
-        order=_order(request),
+        limit=_limit(words, settings.dicom_web.qido_maximum_results),
+        offset=_number(words, "offset"),
+        order=_order(words["orderby"]) if "orderby" in words else (),
         case_sensitive=sensitive,
         case_sensitive_names=sensitive,
     )
 
 
-def _filters(request: web.Request) -> tuple[Filter, ...]:
-    """The attributes to match; of one named twice the last counts, as in Orthanc."""
-    empty = _flag(request, "emptyvaluematching")
-    multiple = _flag(request, "multiplevaluematching")
-    fuzzy = _flag(request, "fuzzymatching")
+def _taken_apart(request: web.Request) -> tuple[_Words, list[tuple[str, str]]]:
+    """The words of a query, and the attributes that it names."""
     _check_text(request.rel_url.raw_query_string)
-    filters = {}
+    words: _Words = {}
+    attributes = []
     for name, value in request.query.items():
         if name.lower() in _WORDS:
-            continue
+            words.setdefault(name, []).append(value)
+        else:
+            attributes.append((name, value))
+    return words, attributes
+
+
+def _filters(words: _Words, attributes: list[tuple[str, str]]) -> tuple[Filter, ...]:
+    """The attributes to match; of one named twice the last counts, as in Orthanc."""
+    empty = _flag(words, "emptyvaluematching")
+    multiple = _flag(words, "multiplevaluematching")
+    fuzzy = _flag(words, "fuzzymatching")
+    filters = {}
+    for name, value in attributes:
         found = parse_filter(
             name,
             value,
@@ -237,32 +250,35 @@ def _check_text(query: str) -> None:
         raise BadRequest("the query is not in UTF-8 (PS3.18 8.2)") from None
 
 
-def _limit(request: web.Request) -> int | None:
+def _limit(words: _Words, most: int) -> int | None:
     """Matches at most: as asked for, and as the settings have it."""
-    most = gateway(request).settings.dicom_web.qido_maximum_results
-    limits = [limit for limit in (_number(request, "limit"), most) if limit]
+    limits = [limit for limit in (_number(words, "limit"), most) if limit]
     return min(limits, default=None)
 
 
-def _number(request: web.Request, name: str) -> int:
-    text = request.query.getall(name, ["0"])[-1]
+def _number(words: _Words, name: str) -> int:
+    if name not in words:
+        return 0
+    text = words[name][-1]
     if not _NUMBER.fullmatch(text) or int(text) > _LARGEST:
         raise BadRequest(f"{name} is not a number from 0 on")
     return int(text)
 
 
-def _flag(request: web.Request, name: str) -> bool:
-    text = request.query.get(name, "false")
-    if text.lower() not in _FLAGS:
+def _flag(words: _Words, name: str) -> bool:
+    if name not in words:
+        return False
+    text = words[name][0].lower()
+    if text not in _FLAGS:
         raise BadRequest(f"{name} is neither true nor false")
-    return _FLAGS[text.lower()]
+    return _FLAGS[text]
 
 
-def _include(request: web.Request) -> tuple[frozenset[str], bool]:
+def _include(fields: Sequence[str]) -> tuple[frozenset[str], bool]:
     """The tags of includefield; names nobody knows are passed over (PS3.18 8.3.4.3)."""
     tags = set()
     everything = False
-    for value in request.query.getall("includefield", []):
+    for value in fields:
         # A tag may be written with a comma in the middle, and a list uses commas.
         names = [tag_of(value)] if tag_of(value) else value.split(",")
         for name in map(str.strip, filter(None, names)):
@@ -275,10 +291,10 @@ def _include(request: web.Request) -> tuple[frozenset[str], bool]:
     return frozenset(tags), everything
 
 
-def _order(request: web.Request) -> tuple[Sorting, ...]:
+def _order(orders: Sequence[str]) -> tuple[Sorting, ...]:
     """What ``orderby`` lists, as in dcm4chee: attributes, those with a minus downwards."""
     found = []
-    for name in filter(None, ",".join(request.query.getall("orderby", [])).split(",")):
+    for name in filter(None, ",".join(orders).split(",")):
         tag = tag_of(name.strip().removeprefix("-"))
         if tag is None:
             raise BadRequest(f"orderby: {name[:64]!r} is no attribute")

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from gateway.storage.threads import Tell, Threads
-from gateway.storage.troubles import told_as_ours
+from gateway.storage.troubles import raise_as_ours, told_as_ours
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -313,8 +313,9 @@ class SqliteDatabase:
         connection = self._lend()
         session = SqliteSession(connection)
         try:
-            with told_as_ours(self._path):
-                return work(session)
+            return work(session)
+        except sqlite3.Error as error:  # with less around it, for how often it is done
+            raise_as_ours(error, self._path)
         finally:
             session.close()
             self._give_back(connection)

@@ -82,8 +82,11 @@ RARE = {Level.STUDY: 5000, Level.SERIES: 2000, Level.INSTANCE: 1500}
 # A page is one list of ids up to this length.
 _LONGEST_PAGE = 2000
 
-# What the parts of an address name.
-_WITHIN = ((Level.STUDY, "s.uid"), (Level.SERIES, "e.uid"))
+_ABOVE = {
+    Level.STUDY: (),
+    Level.SERIES: (Level.STUDY,),
+    Level.INSTANCE: (Level.STUDY, Level.SERIES),
+}
 
 #: Matches beyond a page are counted up to this many,
 MOST_COUNTED = 1_000
@@ -123,7 +126,8 @@ class Search:
         self._session = session
         self._query = query
         self._more = more
-        order = order or order_by(query.order, query.level)
+        if query.order:
+            order = order or order_by(query.order, query.level)
         # In the order of an index, of which conditions may only choose a part.
         named = {one.tag for one in query.order}
         self._along = bool(order) and all(f.path[0] in named for f in query.filters)
@@ -131,9 +135,7 @@ class Search:
         self._paged = query.limit is not None or query.offset > 0
         within = 0 if self._paged else len(query.within)
         self._order = f" ORDER BY {order or _ORDER[query.level, within]}"
-        above = [alias for own, alias in ALIASES.items() if own < query.level]
-        self._by_parents = any(f" {alias}." in self._order for alias in above)
-        self._conditions: dict[Level, list[Condition]] = {level: [] for level in Level}
+        self._conditions: dict[Level, list[Condition]] = {}
         self._unsaid: list[Filter] = []
         self._after_page: int | None = None  # matches, once the page is found
         self._tested: Iterator[tuple[Row, bool]] = iter(())  # rows behind the page
@@ -146,7 +148,7 @@ class Search:
         query = self._query
         said = say(filter_, query.case_sensitive, query.case_sensitive_names)
         if said is not None:
-            self._conditions[said[0]].append(said[1])
+            self._conditions.setdefault(said[0], []).append(said[1])
             self._seek(said[1])
         if said is None or not said[1].exact:
             self._unsaid.append(filter_)
@@ -257,34 +259,54 @@ class Search:
         order is theirs, or if the `whole` rows are wanted.
         """
         level = self._query.level
-        whole = whole or self._by_parents
-        at = {own: list(self._conditions[own]) for own in Level if own <= level}
-        at[level] += self._below()
-        within = zip(_WITHIN, self._query.within, strict=False)
-        for (own, column), uid in within:
-            at[own].append(Condition(f"{column} = ?", [uid], narrow=True))
-        above = [one for own in at if own < level for one in at[own]]
-        said = [*above, *at[level], *self._more]
-        leading = [own for own in at if any(one.narrow for one in at[own])]
-        if leading:
-            tables = _LED[level, leading[-1]]
+        above: list[Condition] = []
+        leading = None
+        for own in _ABOVE[level]:
+            there = [*self._conditions.get(own, ()), *self._within(own)]
+            above += there
+            if _is_narrow(there):
+                leading = own
+        here = [
+            *self._conditions.get(level, ()),
+            *(self._below() if self._conditions else ()),
+            *self._within(level),
+        ]
+        if _is_narrow(here):
+            leading = level
+        said = [*above, *here, *self._more]
+        if leading is not None:
+            tables = _LED[level, leading]
         elif self._more or self._along:
             tables = _TABLES[level]
-        elif level is Level.SERIES and above and not whole:
-            tables, said = _OWN[level], [_of_studies(above), *at[level]]
         else:
-            tables = _WALK[level] if above or whole else _OWN[level]
+            whole = whole or any(
+                f" {ALIASES[own]}." in self._order for own in _ABOVE[level]
+            )
+            if level is Level.SERIES and above and not whole:
+                tables, said = _OWN[level], [_of_studies(above), *here]
+            else:
+                tables = _WALK[level] if above or whole else _OWN[level]
         if not said:
             return tables, []
         where = _all_of(said)
         return f"{tables} WHERE {where.sql}", where.parameters
 
+    def _within(self, level: Level) -> list[Condition]:
+        """What a part of the address names at a level."""
+        place = level - Level.STUDY
+        if place >= len(self._query.within):
+            return []
+        column, uid = f"{ALIASES[level]}.uid", self._query.within[place]
+        return [Condition(f"{column} = ?", [uid], narrow=True)]
+
     def _below(self) -> Iterator[Condition]:
         """Conditions on series and instances below: some child satisfies them all."""
         level = self._query.level
-        series = self._conditions[Level.SERIES] if level < Level.SERIES else []
-        instance = self._conditions[Level.INSTANCE] if level < Level.INSTANCE else []
-        said = series + instance
+        series = self._conditions.get(Level.SERIES, ()) if level < Level.SERIES else ()
+        instance = (
+            self._conditions.get(Level.INSTANCE, ()) if level < Level.INSTANCE else ()
+        )
+        said = [*series, *instance]
         if not said:
             return
         own, parent, tables = "s.id", "e.study", "series e"
@@ -293,7 +315,7 @@ class Search:
         elif instance:
             tables = "series e JOIN instances i ON i.series = e.id"
         where = _all_of(said)
-        if any(condition.narrow for condition in said):
+        if _is_narrow(said):
             sql = f"{own} IN (SELECT {parent} FROM {tables} WHERE {where.sql})"
             yield Condition(sql, where.parameters, narrow=True)
         else:
@@ -337,8 +359,14 @@ def _held(row: Row) -> Attributes:
     return held
 
 
+def _is_narrow(said: Sequence[Condition]) -> bool:
+    return any(condition.narrow for condition in said)
+
+
 def _all_of(said: Sequence[Condition]) -> Condition:
-    where = " AND ".join(condition.sql for condition in said)
+    if len(said) == 1:
+        return said[0]
+    where = " AND ".join([condition.sql for condition in said])
     return Condition(where, [p for condition in said for p in condition.parameters])
 
 

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from gateway.errors import BadConfiguration, Busy, StorageFull
 
@@ -26,12 +27,17 @@ def told_as_ours(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        # The extended code tells more in its upper bytes.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            raise StorageFull from error
-        if code in _BUSY:
-            raise Busy("the index is busy") from error
-        if code in _UNUSABLE:
-            raise BadConfiguration(f"{path}: {error}") from error
-        raise
+        raise_as_ours(error, path)
+
+
+def raise_as_ours(error: sqlite3.Error, path: Path) -> NoReturn:
+    """Raise ours for an error that is being handled, or that one where there is none."""
+    # The extended code tells more in its upper bytes.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        raise StorageFull from error
+    if code in _BUSY:
+        raise Busy("the index is busy") from error
+    if code in _UNUSABLE:
+        raise BadConfiguration(f"{path}: {error}") from error
+    raise error

@@ -16,7 +16,7 @@ _DIGEST = 12  # bytes
 
 def etag(request: web.Request, *state: object) -> str:
     """The tag of an answer to this request, made of this state."""
-    asked = (gateway(request).version, public_root(request), request.path_qs)
+    asked = (gateway(request).version, public_root(request), request.raw_path)
     text = "\0".join(map(str, (*asked, *state)))
     digest = blake2b(text.encode(errors="surrogateescape"), digest_size=_DIGEST)
     return f'W/"{digest.hexdigest()}"'

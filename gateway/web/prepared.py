@@ -24,10 +24,16 @@ from gateway.web.whole import Whole
 _STEP = 1024 * 1024
 
 
+#: In a request: its key, once it is known.
+_KEY = web.RequestKey("key", Hashable)
+
+
 def key_of(request: web.Request) -> Hashable:
     """What the answer to a request depends on, beside the archive."""
-    accept = tuple(request.headers.getall("Accept", ()))
-    return request.path_qs, accept, public_root(request)
+    if _KEY not in request:
+        accept = tuple(request.headers.getall("Accept", ()))
+        request[_KEY] = request.raw_path, accept, public_root(request)
+    return request[_KEY]
 
 
 async def given_again(request: web.Request) -> web.StreamResponse | None:

@@ -157,9 +157,10 @@ def _parts(boundary: str, documents: list[bytes], *, first: bool) -> Iterator[by
 
 def warning(request: web.Request, *texts: str) -> dict[str, str]:
     """The Warning header that says so, none for nothing to say (PS3.18 8.4.2)."""
+    if not texts:
+        return {}
     root = public_root(request)
-    told = ", ".join(f"299 {root}: {text}" for text in texts)
-    return {"Warning": told} if told else {}
+    return {"Warning": ", ".join(f"299 {root}: {text}" for text in texts)}
 
 
 def no_content() -> web.Response:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+_STATUS_LINES = {one.value: f"HTTP/1.1 {one.value} {one.phrase}" for one in HTTPStatus}
 _EMPTY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
@@ -32,10 +33,11 @@ def head_of(status: int, headers: Mapping[str, str], size: int) -> bytes:
 
     Raises ValueError for a header that would end before its time (RFC 9110 5.5).
     """
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
+    lines = [_STATUS_LINES[status]]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if status not in _EMPTY:
         lines.append(f"Content-Length: {size}")
-    if any("\r" in line or "\n" in line or "\0" in line for line in lines):
+    text = "\r\n".join([*lines, ""])
+    if text.count("\r") > len(lines) or text.count("\n") > len(lines) or "\0" in text:
         raise ValueError("a header would end before its time")
-    return "\r\n".join([*lines, ""]).encode()
+    return text.encode()

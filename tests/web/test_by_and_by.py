@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gateway.dicom.hierarchy import Level
 from gateway.errors import Busy
+from gateway.storage import pages
+from gateway.storage.database import SqliteSession
 from gateway.storage.pages import Page, Pages
 from gateway.web.context import GATEWAY
 from gateway.web.middleware import Entrance
@@ -511,15 +514,54 @@ async def test_each_is_counted_once_and_has_an_id(filled: Any) -> None:
     assert filled.app[GATEWAY].archive.database.reads == 0
 
 
-async def test_what_changes_while_a_search_is_made_is_in_the_next_one(
-    filled: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["before", "after"])
+async def test_what_changes_while_a_search_is_made_is_in_its_answer_or_the_next(
+    filled: Any, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """The answer that was made of an older state is not taken for one of the newer."""
+    """What is found of an older state is never taken for what is found of a newer one."""
+    await store(filled, dicom_file(StudyInstanceUID="9.2"))
+    archive, loop = filled.app[GATEWAY].archive, asyncio.get_running_loop()
+    find, looked = pages._page, []
+
+    def interrupted(*given: Any) -> Page | None:
+        looked.append(place)
+        page = find(*given) if place == "after" else None
+        if len(looked) == 2:  # the state is known since the first
+            going = archive.delete(Level.STUDY, "9.2")
+            asyncio.run_coroutine_threadsafe(going, loop).result(10)
+        return page if place == "after" else find(*given)
+
+    monkeypatch.setattr(pages, "_page", interrupted)
+    found = []
     async with connected(filled) as connection:
         await awake(connection)
-        await connection.send(head("GET", f"{ROOT}/studies"))
-        assert len(json.loads((await connection.answer()).body)) == 1
-        await store(filled, dicom_file(StudyInstanceUID="9.2"))
-        for _ in range(2):
-            await connection.send(head("GET", f"{ROOT}/studies"))
-            assert len(json.loads((await connection.answer()).body)) == 2
+        for path in ("studies?offset=0", "studies", "studies", "studies?offset=0"):
+            await connection.send(head("GET", f"{ROOT}/{path}"))
+            found.append(len(json.loads((await connection.answer()).body)))
+    assert found == [2, 1, 1, 1]
+    assert len(looked) == 4  # the second was done again, and is given again
+
+
+async def test_what_is_known_costs_one_statement(
+    filled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    execute = SqliteSession.fetch, SqliteSession.first, SqliteSession.iterate
+
+    def noted(name: str, run: Any) -> None:
+        def ran(session: Any, sql: str, parameters: Any = ()) -> Any:
+            asked.append(sql)
+            return run(session, sql, parameters)
+
+        monkeypatch.setattr(SqliteSession, name, ran)
+
+    for run in execute:
+        noted(run.__name__, run)
+    async with connected(filled) as connection:
+        await awake(connection)
+        await connection.send(head("GET", SEARCH))
+        assert (await connection.answer()).status == 200
+        asked.clear()
+        await connection.send(head("GET", f"{ROOT}/studies/{STUDY}/series"))
+        assert (await connection.answer()).status == 200
+        assert len(asked) == 1

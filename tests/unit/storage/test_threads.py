@@ -32,6 +32,24 @@ async def test_what_goes_wrong_comes_back_too(threads: Threads) -> None:
     assert await threads.run(lambda: 1) == 1
 
 
+async def test_who_waits_in_no_task_is_told_in_the_thread_of_the_loop(
+    threads: Threads,
+) -> None:
+    told: asyncio.Queue[tuple[object, BaseException | None, str]] = asyncio.Queue()
+
+    def tell(result: object, error: BaseException | None) -> None:
+        told.put_nowait((result, error, threading.current_thread().name))
+
+    here = threading.current_thread().name
+    threads.ask(lambda: threading.current_thread().name, tell)
+    result, error, where = await asyncio.wait_for(told.get(), 10)
+    assert result in ("hop_0", "hop_1")
+    assert (error, where) == (None, here)
+    threads.ask(lambda: 1 // 0, tell)
+    result, error, where = await asyncio.wait_for(told.get(), 10)
+    assert (result, type(error), where) == (None, ZeroDivisionError, here)
+
+
 async def test_who_is_cancelled_waits_for_the_end_of_the_work(threads: Threads) -> None:
     begun, free, over = threading.Event(), threading.Event(), threading.Event()
 
