@@ -160,6 +160,7 @@ _BEGIN: dict[Handler, Begin] = {
     qido.studies: qido.begin_studies,
     qido.series: qido.begin_series,
     qido.instances: qido.begin_instances,
+    rendered.rendered: rendered.begin,
 }
 
 

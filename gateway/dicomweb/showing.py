@@ -32,6 +32,7 @@ from gateway.dicomweb import bulk, looking
 from gateway.dicomweb.looking import Header, Shown
 from gateway.errors import NotAcceptable, NotFound, TooLarge
 from gateway.places import NOWHERE
+from gateway.wanted import Wanted
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import Gateway, check_charset, gateway
 from gateway.web.files import send_file
@@ -116,12 +117,12 @@ async def picture(
     return await _done(parts, one, job)
 
 
-async def first_picture(
-    parts: Gateway, uids: tuple[str, ...], options: RenderOptions, kind: str
-) -> tuple[Instance, Shown | None, bytes | None]:
-    """The instance at an address, and the picture of its first frame if that is light.
+def first_picture(
+    uids: tuple[str, ...], options: RenderOptions, kind: str
+) -> Wanted[Shown]:
+    """The picture of the first frame of the instance at an address.
 
-    If not, what there is to see of it. Raises NotFound.
+    If that is not light, what there is to see of the instance.
     """
 
     def look(
@@ -133,7 +134,7 @@ async def first_picture(
         check_quality(options, kind)
         return one, _prepared(one, one.header, (1,), options, kind)
 
-    return await parts.imaging.picture_at(uids, perform, look, ((1,), options, kind))
+    return Wanted(uids, perform, look, ((1,), options, kind))
 
 
 async def pictures_of_frames(
@@ -267,17 +268,12 @@ async def send_picture(
     return await send_made(request, made, kind, headers)
 
 
-async def send_first(
-    request: web.Request,
-    instance: Instance,
-    options: RenderOptions,
-    kind: str,
-    made: bytes,
-) -> web.StreamResponse:
-    """Answer a client that holds nothing with the picture of the first frame."""
-    headers = common_headers(request, options)
-    headers["ETag"] = _tag(request, instance, [1], options, kind)
-    return await send_made(request, made, kind, headers)
+def first_headers(
+    request: web.Request, instance: Instance, options: RenderOptions, kind: str
+) -> dict[str, str]:
+    """The headers of the picture of the first frame, for who holds nothing."""
+    tag = _tag(request, instance, [1], options, kind)
+    return common_headers(request, options) | {"ETag": tag}
 
 
 def _tag(
