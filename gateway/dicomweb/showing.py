@@ -18,10 +18,12 @@ from aiohttp import web
 
 from gateway.archive import Instance
 from gateway.dicom import report
+from gateway.dicom.geometry import has_spacing
 from gateway.dicom.hierarchy import Attributes
 from gateway.dicom.icons import icon
 from gateway.dicom.job import Job, needed, perform
 from gateway.dicom.pictures import GIF, JP2, JPEG, KINDS, PNG
+from gateway.dicom.pixels import pixel_attributes
 from gateway.dicom.presentation import with_state
 from gateway.dicom.render import attributes_of
 from gateway.dicom.render_options import RenderOptions, check_quality
@@ -125,14 +127,23 @@ def first_picture(
     If that is not light, what there is to see of the instance.
     """
 
+    def job_of(one: Shown) -> Job | None:
+        if one.subject.kind is not Kind.IMAGE or one.header is None:
+            return None
+        check_quality(options, kind)
+        return _prepared(one, one.header, (1,), options, kind)
+
     def look(
         instance: Instance, header: bytes, places: dict[str, Any]
     ) -> tuple[Shown, Job | None]:
+        if not options.annotation:
+            # As a rule that is all: to parse the rest takes as long as to decode.
+            one = looking.of_attributes(instance, pixel_attributes(header), places)
+            job = job_of(one)
+            if job is not None and has_spacing(job.attributes[0]):
+                return one, job
         one = looking.at_once(instance, header, places)
-        if one.subject.kind is not Kind.IMAGE or one.header is None:
-            return one, None
-        check_quality(options, kind)
-        return one, _prepared(one, one.header, (1,), options, kind)
+        return one, job_of(one)
 
     return Wanted(uids, perform, look, ((1,), options, kind))
 

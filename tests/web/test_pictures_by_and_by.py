@@ -1,12 +1,14 @@
 """A picture that is light needs no task, and is what a handler answers with."""
 
 import asyncio
+import io
 import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from aiohttp import web
+from PIL import Image
 
 from gateway.imaging import Imaging
 from gateway.web.context import GATEWAY
@@ -173,3 +175,25 @@ async def _leave(client: Any, handled: list[str], file: bytes) -> None:
         await asyncio.sleep(0.1)
         connection.vanish()
         await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("spacings", "size"),
+    [
+        ({"PixelSpacing": [1, 1], "ImagerPixelSpacing": [2, 1]}, (32, 16)),
+        ({"ImagerPixelSpacing": [2, 1]}, (32, 32)),
+        ({"NominalScannedPixelSpacing": [1, 2]}, (64, 16)),
+        ({"PixelSpacing": [0, 1], "ImagerPixelSpacing": [2, 1]}, (32, 32)),
+        ({"PixelSpacing": [2, 1], "ImagerPixelSpacing": [1, 1]}, (32, 32)),
+    ],
+)
+async def test_what_stands_before_other_attributes_of_the_image_counts(
+    start: Any, handled: list[str], spacings: dict[str, Any], size: tuple[int, int]
+) -> None:
+    client, file = await start(), image(16, 32, **spacings)
+    await store(client, file)
+    async with connected(client) as connection:
+        path = f"{ROOT}/{instance_path(file)}/rendered"
+        found = await asked(connection, handled, path)
+    assert handled == []
+    assert Image.open(io.BytesIO(found.body)).size == size
