@@ -268,9 +268,17 @@ class Imaging:
         instance = self._archive.known(*names)
         if instance is not None:
             return instance, await self.pixels(instance)
-        instance, pixels = await self._archive.described(*names, examine=_pixels)
+        instance, pixels = await self._archive.described(
+            *names, examine=_pixels, ahead=self._keep_pixels
+        )
         self._keep_pixels(instance, pixels)
         return instance, pixels
+
+    def known(self, *names: str) -> tuple[Instance, Pixels] | None:
+        """The same, if nothing has to be asked for it."""
+        instance = self._archive.known(*names)
+        pixels = None if instance is None else self._layouts.get(instance.blob)
+        return None if instance is None or pixels is None else (instance, pixels)
 
     async def layout(self, instance: Instance) -> PixelLayout:
         """The layout of an instance's pixels; raises NotFound if there are none."""

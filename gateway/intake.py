@@ -52,6 +52,10 @@ _LOOKS = 15.0
 #: Instances that share one flush and one transaction.
 COMMIT_LIMIT = 64
 
+#: Seconds that such a group waits for those who were just answered to come again: no
+#: longer than to flush takes, so that nobody who waits in vain loses much.
+_PATIENCE = 0.002
+
 #: A header that ends within so many bytes is read at once, without a thread: reading it
 #: takes less time than getting there.
 QUICK = 64 * 1024
@@ -123,7 +127,7 @@ class Intake:
         self.replaced = Replaced(blobs)
         self.room = Room(database, blobs, index, limits, self.replaced)
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
-        self._committing = Grouping(self._commit, COMMIT_LIMIT)
+        self._committing = Grouping(self._commit, COMMIT_LIMIT, patience=_PATIENCE)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -7,6 +7,7 @@ within the intake.
 import enum
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.dicom.header import Header
 from gateway.dicom.hierarchy import Uids
@@ -38,8 +39,7 @@ class Overwrite(enum.Enum):
     IF_CHANGED = "IfChanged"
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """The instance is safe: on the disk and in the index."""
 
     uids: Uids

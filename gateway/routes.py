@@ -21,7 +21,7 @@ from gateway.dicomweb import (
     wado_uri,
 )
 from gateway.operations import operation_of
-from gateway.orthanc import calls, jobs, monitoring, servers, system
+from gateway.orthanc import calls, files, jobs, monitoring, servers, system
 from gateway.orthanc.routes import READ, WRITE
 from gateway.web.prepared import given_at_once
 from gateway.web.router import AtOnce, Begin, Handler, Route
@@ -153,6 +153,8 @@ _AT_ONCE: dict[Handler, AtOnce] = {
     qido.series: given_at_once,
     qido.instances: given_at_once,
     metadata.metadata: given_at_once,
+    frames.retrieve: frames.frame_at_once,
+    files.file: files.file_at_once,
 }
 
 #: What may be answered by and by: handler, and how the same begins.

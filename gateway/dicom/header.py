@@ -6,17 +6,18 @@ it names. The file itself is never changed: it is kept as it came, byte for byte
 
 import mmap
 import os
+import re
 import struct
 import tempfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from gateway.dicom.charsets import LATIN1, Encodings
-from gateway.dicom.familiar import Familiar
+from gateway.dicom.familiar import DataSet, Familiar
 from gateway.dicom.hierarchy import Attributes, Uids, first_text, is_uid
-from gateway.dicom.walk import INLINE_BINARY_LIMIT, Buffer, Scope, Walk
+from gateway.dicom.meta import START, Metas, read_meta
+from gateway.dicom.walk import INLINE_BINARY_LIMIT, Buffer, Walk
 from gateway.errors import NotDicom, StorageFull
 
 _IMPLICIT = frozenset({"1.2.840.10008.1.2", "1.2.840.113619.5.2"})
@@ -29,7 +30,8 @@ DEFLATED = frozenset(
     }
 )
 
-_META_START = 132
+_DEFLATED = re.compile(b"|".join(re.escape(uid.encode()) for uid in DEFLATED))
+
 _LIKELY_META = 1024  # bytes that hold the file meta information of any usual file
 #: Seen behind the last element: padding, and the line ends of careless multipart.
 _AFTER_THE_END = b"\0 \r\n"
@@ -47,8 +49,7 @@ _INFLATE_LEAVES = 512 * 1024**2
 _INFLATE_LOOKS = 64 * 1024**2
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """All that is kept of a file beside the file."""
 
     uids: Uids
@@ -56,6 +57,8 @@ class Header:
     transfer_syntax: str  # TransferSyntaxUID (0002,0010)
     attributes: Attributes  # the data set; large values as references
     bulk: dict[str, tuple[int, int]]  # path of a reference -> offset, length
+    text: bytes  # the attributes as DICOM JSON
+    shown: bytes  # likewise, those of INSTANCE_TAGS
 
 
 class HeaderReader:
@@ -70,6 +73,7 @@ class HeaderReader:
     ) -> None:
         self._encodings = encodings
         self._inline_binary = inline_binary
+        self._metas = Metas()
         self._familiar = Familiar()
 
     def read(self, buffer: Buffer) -> Header:
@@ -108,25 +112,27 @@ class HeaderReader:
 
     def _header(self, buffer: Buffer, size: int) -> Header:
         """The header of a file of that size; struct.error if the buffer is too short."""
-        if size < _META_START or buffer[128:_META_START] != _MAGIC:
+        if size < START or buffer[128:START] != _MAGIC:
             raise NotDicom("not a DICOM file: no DICM at byte 128 (PS3.10 7.1)")
-        meta, start = _meta(buffer, size)
+        meta, start = self._metas.read(buffer, size)
         transfer_syntax = first_text(meta, "00020010")
         if not is_uid(transfer_syntax):
             raise NotDicom("no valid TransferSyntaxUID (0002,0010)")
         kind = first_text(meta, "00020002")
-        attributes, bulk = self._data_set(buffer, (start, size), transfer_syntax, kind)
+        found = self._data_set(buffer, (start, size), transfer_syntax, kind)
         return Header(
-            uids=_uids(attributes),
-            sop_class=_sop_class(attributes, meta),
+            uids=_uids(found.attributes),
+            sop_class=_sop_class(found.attributes, meta),
             transfer_syntax=transfer_syntax,
-            attributes=attributes,
-            bulk=bulk,
+            attributes=found.attributes,
+            bulk=found.bulk,
+            text=found.text,
+            shown=found.shown,
         )
 
     def _data_set(
         self, buffer: Buffer, extent: tuple[int, int], transfer_syntax: str, kind: str
-    ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+    ) -> DataSet:
         start, end = extent
         if transfer_syntax in DEFLATED:
             with tempfile.SpooledTemporaryFile(_INFLATE_IN_MEMORY) as file:
@@ -147,7 +153,7 @@ class HeaderReader:
         extent: tuple[int, int],
         encoding: tuple[bool, bool],
         kind: str,
-    ) -> tuple[Attributes, dict[str, tuple[int, int]]]:
+    ) -> DataSet:
         implicit, big = encoding
 
         def begin() -> Walk:
@@ -159,13 +165,11 @@ class HeaderReader:
                 inline_binary=self._inline_binary,
             )
 
-        walk, attributes, end = self._familiar.walk(
-            (kind, encoding), begin, extent, self._encodings
-        )
+        found = self._familiar.read((kind, encoding), begin, extent, self._encodings)
         # Too short for an element: padding, or what is left of one that was cut off.
-        if bytes(buffer[end:]).strip(_AFTER_THE_END):
+        if bytes(buffer[found.end :]).strip(_AFTER_THE_END):
             raise NotDicom("the file ends inside the header of an element")
-        return attributes, walk.bulk
+        return found
 
 
 def read_header(
@@ -179,41 +183,17 @@ def read_header(
 
 def may_be_deflated(buffer: Buffer) -> bool:
     """Whether a file says, near its beginning, that its data set is deflated."""
-    start = buffer[:_LIKELY_META]
-    return any(uid.encode() in start for uid in DEFLATED)
+    return _DEFLATED.search(buffer, 0, _LIKELY_META) is not None
 
 
 def meta_of(buffer: Buffer) -> Attributes:
     """The file meta information of a file, of which the beginning is enough."""
-    return _meta(buffer, len(buffer))[0]
+    return read_meta(buffer, len(buffer))[0]
 
 
 def data_set_start(buffer: Buffer) -> int:
     """Where the data set of a file begins, of which the beginning is enough."""
-    return _meta(buffer, len(buffer))[1]
-
-
-def _meta(buffer: Buffer, size: int) -> tuple[Attributes, int]:
-    """The file meta information and where it ends.
-
-    Its group length is often wrong, so the end is where another group begins.
-    """
-    end = position = _META_START
-    while end + 8 <= size and buffer[end : end + 2] == b"\x02\x00":
-        position = end
-        code = buffer[position + 4 : position + 6]
-        if code in (b"OB", b"UN", b"UT", b"UC", b"UR"):
-            (length,) = struct.unpack(
-                "<I", buffer[position + 8 : position + 12].ljust(4)
-            )
-            end = position + 12 + length
-        else:
-            (length,) = struct.unpack("<H", buffer[position + 6 : position + 8])
-            end = position + 8 + length
-    if end > size:
-        raise NotDicom("the file ends inside the file meta information")
-    walk = Walk(buffer, end, implicit=False, big=False)
-    return walk.data_set(_META_START, end, Scope(LATIN1))[0], end
+    return read_meta(buffer, len(buffer))[1]
 
 
 def encoding_of(buffer: Buffer, start: int, transfer_syntax: str) -> tuple[bool, bool]:

@@ -8,8 +8,7 @@ Which attribute belongs to which level decides what a search returns and what is
 import enum
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 #: One data set in the DICOM JSON model (PS3.18 F.2): tag -> {"vr": ..., "Value": [...]}.
 Attributes = dict[str, dict[str, Any]]
@@ -26,8 +25,7 @@ class Level(enum.IntEnum):
     INSTANCE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Uids:
+class Uids(NamedTuple):
     """What names one instance among all others, from the patient down."""
 
     patient_id: str  # (0010,0020); empty when the file has none
@@ -41,8 +39,8 @@ def orthanc_id(*names: str) -> str:
 
     `names` are the PatientID and the UIDs down to the level, without trailing blanks.
     """
-    digest = hashlib.sha1("|".join(names).encode(), usedforsecurity=False).hexdigest()
-    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
+    sha1 = hashlib.sha1("|".join(names).encode(), usedforsecurity=False)
+    return sha1.digest().hex("-", 4)
 
 
 def is_uid(text: str) -> bool:

@@ -64,6 +64,14 @@ _SEQUENCE_ENDS = (
 _CHARACTER_SET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
 
+#: How the beginning of an element is read, explicit and implicit, and a long length.
+_UNPACK = {
+    order: tuple(
+        struct.Struct(order + form).unpack_from for form in ("HH2sH", "HHI", "I")
+    )
+    for order in "<>"
+}
+
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
 #: Value representations that may become a reference (PS3.18 10.4.1.1.2).
@@ -134,9 +142,13 @@ class Walk:
         self._set_order()
 
     def _set_order(self) -> None:
-        self._unpack_explicit = struct.Struct(self.order + "HH2sH").unpack_from
-        self._unpack_implicit = struct.Struct(self.order + "HHI").unpack_from
-        self._unpack_length = struct.Struct(self.order + "I").unpack_from
+        unpack = _UNPACK[self.order]
+        self._unpack_explicit, self._unpack_implicit, self._unpack_length = unpack
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether elements do not name their value representations."""
+        return self._implicit
 
     def data_set(  # noqa: PLR0915 - the hot path makes no calls it can avoid
         self, position: int, end: int, scope: Scope, path: str = ""

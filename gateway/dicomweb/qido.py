@@ -175,9 +175,10 @@ def _presenter(
     def present(found: Found) -> bytes:
         names = ("studies", "series", "instances")
         pairs = zip(names, found.uids, strict=False)
-        url = root + "/".join(f"{name}/{uid}" for name, uid in pairs)
-        shown = {**found.attributes, "00081190": {"vr": "UR", "Value": [url]}}
-        return write(dict(sorted(shown.items())))
+        url = root + "/".join([f"{name}/{uid}" for name, uid in pairs])
+        shown = found.attributes
+        shown["00081190"] = {"vr": "UR", "Value": [url]}
+        return write(shown)
 
     return present
 

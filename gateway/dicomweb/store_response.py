@@ -20,6 +20,7 @@ class StoreResponse:
 
     def __init__(self, root: str) -> None:
         self._root = root
+        self._urls = orjson.dumps(f"{root}studies/")[1:-1].decode()
         self._stored = _Items(b"00081199")
         self._failed = _Items(b"00081198")
         self._unnamed = _Items(b"0008119A")  # failures that name no instance
@@ -36,38 +37,38 @@ class StoreResponse:
             self._add_refused(outcome)
 
     def _add_stored(self, stored: Stored, warning: WarningReason | None) -> None:
+        # A UID is digits and dots: nothing of it has to be escaped, and this is quick.
         uids = stored.uids
-        url = (
-            f"{self._root}studies/{uids.study}/series/{uids.series}"
-            f"/instances/{uids.instance}"
-        )
         if not self._stored.count:
             self._study = uids.study
         elif self._study != uids.study:
             self._study = None
-        item: dict[str, Any] = {
-            "00081150": _uid(stored.sop_class),
-            "00081155": _uid(uids.instance),
-            "00081190": {"vr": "UR", "Value": [url]},
-        }
+        sop_class = f',"Value":["{stored.sop_class}"]' if stored.sop_class else ""
+        address = f"{uids.study}/series/{uids.series}/instances/{uids.instance}"
+        end = "}"
         if warning is not None:
             self._warned = True
-            item["00081196"] = {"vr": "US", "Value": [int(warning)]}
-        self._stored.add(dict(sorted(item.items())))
+            end = f',"00081196":{{"vr":"US","Value":[{warning:d}]}}}}'
+        item = (
+            f'{{"00081150":{{"vr":"UI"{sop_class}}},'
+            f'"00081155":{{"vr":"UI","Value":["{uids.instance}"]}},'
+            f'"00081190":{{"vr":"UR","Value":["{self._urls}{address}"]}}{end}'
+        )
+        self._stored.add(item.encode())
 
     def _add_refused(self, refused: Refused) -> None:
         self._reasons.add(refused.reason)
         self._for_later += refused.is_for_later
-        item = {
+        item: dict[str, Any] = {
             "00000902": {"vr": "LO", "Value": [refused.message[:_LONGEST_COMMENT]]},
             "00081197": {"vr": "US", "Value": [int(refused.reason)]},
         }
         if not refused.instance:
-            self._unnamed.add(item)
+            self._unnamed.add(orjson.dumps(item))
             return
         item["00081150"] = _uid(refused.sop_class)
         item["00081155"] = _uid(refused.instance)
-        self._failed.add(dict(sorted(item.items())))
+        self._failed.add(orjson.dumps(dict(sorted(item.items()))))
 
     @property
     def status(self) -> HTTPStatus:
@@ -124,10 +125,10 @@ class _Items:
         self._tag = tag
         self._text = bytearray()
 
-    def add(self, item: dict[str, Any]) -> None:
+    def add(self, item: bytes) -> None:
         if self.count:
             self._text += b","
-        self._text += orjson.dumps(item)
+        self._text += item
         self.count += 1
 
     def sequence(self) -> bytes:

@@ -19,9 +19,9 @@ from gateway.dicomweb.stow_metadata import METADATA, MetadataStoring
 from gateway.errors import BadRequest, GatewayError, UnsupportedMedia
 from gateway.intake import Receiver
 from gateway.outcomes import FailureReason, Outcome, Refused, refused
-from gateway.web.context import accept, body, gateway, public_root, uid
+from gateway.web.context import body, chosen, gateway, public_root, uid
 from gateway.web.replies import JSON, XML
-from gateway.wire.media import MediaType, Offer, choose, parse_media_type
+from gateway.wire.media import Choice, MediaType, Offer, parse_media_type
 from gateway.wire.multipart import (
     MultipartReader,
     PartBegin,
@@ -42,7 +42,7 @@ _BARE = (
     "model/",
     "application/pdf",
 )  # nothing says whose these are
-_OFFERS = (
+_ANSWERS = Choice(
     Offer(JSON),
     Offer("application/json"),
     Offer(XML),
@@ -55,7 +55,7 @@ _OFFERS = (
 async def store(request: web.Request, study: str | None = None) -> web.StreamResponse:
     """Store instances: POST studies, POST studies/{study}."""
     within = uid(study, "StudyInstanceUID") if study is not None else None
-    chosen = choose(accept(request), _OFFERS)
+    answer_type = chosen(request, _ANSWERS)
     media = _media_type(request)
     archive = gateway(request).archive
     await archive.check_room(request.content_length or 0)
@@ -75,7 +75,7 @@ async def store(request: web.Request, study: str | None = None) -> web.StreamRes
         else:
             files = _Storing(archive, within, answer)
             complaint = await files.run(reader, body(request))
-    return _reply(request, answer, chosen, complaint)
+    return _reply(answer, answer_type, complaint)
 
 
 def _media_type(request: web.Request) -> MediaType:
@@ -115,7 +115,6 @@ async def _store_single(
 
 
 def _reply(
-    request: web.Request,
     answer: StoreResponse,
     chosen: Offer | None,
     complaint: GatewayError | None,
@@ -141,8 +140,12 @@ class _Storing:
         self._archive = archive
         self._within = within
         self._answer = answer
+        self._stack = AsyncExitStack()
+        self._keeping: asyncio.TaskGroup | None = None  # where there are several parts
         self._places = asyncio.Semaphore(PARTS_IN_FLIGHT)
         self._receiver: Receiver | None = None
+        self._last: Receiver | None = None  # a whole part, nobody keeps it yet
+        self._ended = False  # there are no more parts
         self._count = 0
         self._done: dict[int, Outcome] = {}
         self._next = 0
@@ -156,15 +159,15 @@ class _Storing:
         it is no matter of syntax, and BadRequest if there was no part.
         """
         complaint = None
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._leave)
-            async with asyncio.TaskGroup() as keeping:
-                try:
-                    async for chunk in chunks:
-                        await self._take(reader, chunk, keeping)
-                    reader.close()
-                except GatewayError as error:
-                    complaint = error
+        async with self._stack:
+            self._stack.push_async_callback(self._leave)
+            try:
+                async for chunk in chunks:
+                    await self._take(reader, chunk)
+                reader.close()
+            except GatewayError as error:
+                complaint = error
+            await self._finish()
         if complaint is not None:
             if not self._answer.stored and not isinstance(complaint, BadRequest):
                 raise complaint
@@ -174,24 +177,44 @@ class _Storing:
         return complaint
 
     async def _leave(self) -> None:
-        """Nothing stays of a part whose end was not seen."""
-        if self._receiver is not None:
-            await self._receiver.__aexit__(None, None, None)
+        """Nothing stays of a part whose end was not seen, or that nobody waits for."""
+        for receiver in (self._receiver, self._last):
+            if receiver is not None:
+                await receiver.__aexit__(None, None, None)
 
-    async def _take(
-        self, reader: MultipartReader, chunk: bytes, keeping: asyncio.TaskGroup
-    ) -> None:
+    async def _take(self, reader: MultipartReader, chunk: bytes) -> None:
         for event in reader.feed(chunk):
             if isinstance(event, PartData):
                 if self._receiver is not None:  # None: refused while it came
                     await self._write(self._receiver, event.body)
             elif isinstance(event, PartBegin):
+                await self._go_on()
                 self._receiver = self._archive.receive()
                 self._count += 1
-            elif isinstance(event, PartEnd) and self._receiver is not None:
-                await self._places.acquire()
-                keeping.create_task(self._keep(self._receiver, self._count - 1))
-                self._receiver = None
+            elif isinstance(event, PartEnd):
+                self._last, self._receiver = self._receiver, None
+            else:
+                self._ended = True
+        if not self._ended:
+            await self._go_on()
+
+    async def _finish(self) -> None:
+        """Keep the last part: here if it is the only one, else behind the others."""
+        if self._keeping is not None or self._last is None:
+            await self._go_on()
+            return
+        self._note(self._count - 1, await self._last.keep(self._within))
+
+    async def _go_on(self) -> None:
+        """Let the part that is whole be kept while the next one comes."""
+        receiver, self._last = self._last, None
+        if receiver is None:
+            return
+        if self._keeping is None:
+            self._keeping = asyncio.TaskGroup()
+            await self._stack.enter_async_context(self._keeping)
+        await self._places.acquire()
+        self._keeping.create_task(self._keep(receiver, self._count - 1))
 
     async def _write(self, receiver: Receiver, chunk: memoryview) -> None:
         try:

@@ -17,7 +17,6 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -174,12 +173,17 @@ class SqliteDatabase:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._readers = Threads(READERS, "reader")
-        self._writer = ThreadPoolExecutor(1, "writer")
+        self._writer = Threads(1, "writer")
         self._places = asyncio.Semaphore(READER_LIMIT)
         self.reads = 0  # that are under way or wait for a place
 
     async def __aenter__(self) -> Self:
-        await asyncio.get_running_loop().run_in_executor(self._writer, self._open)
+        self._writer.start()
+        try:
+            await self._writer.run(self._open)
+        except BaseException:
+            await asyncio.to_thread(self._writer.end)
+            raise
         self._readers.start()
         return self
 
@@ -192,10 +196,8 @@ class SqliteDatabase:
         await asyncio.to_thread(self._readers.end)
         for connection in self._idle:
             connection.close()
-        await asyncio.get_running_loop().run_in_executor(
-            self._writer, self._write.close
-        )
-        await asyncio.to_thread(self._writer.shutdown)
+        await self._writer.run(self._write.close)
+        await asyncio.to_thread(self._writer.end)
         self._lock.close()
 
     def _open(self) -> None:
@@ -267,8 +269,7 @@ class SqliteDatabase:
                 result = work(session)
             return after(result)
 
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writer, run)
+        return await self._writer.run(run)
 
     def _lend(self) -> sqlite3.Connection:
         with suppress(IndexError):  # in one step: several threads may want it

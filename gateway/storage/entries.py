@@ -5,15 +5,13 @@ JSON it is shown in. Nothing here runs SQL.
 """
 
 import zlib
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from gateway.dicom.header import Header
 from gateway.dicom.hierarchy import (
-    INSTANCE_TAGS,
     PATIENT_TAGS,
     SERIES_TAGS,
     STUDY_TAGS,
@@ -41,8 +39,7 @@ _PATIENT_AND_STUDY = PATIENT_TAGS | STUDY_TAGS
 _LARGEST_NUMBER = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One instance about to be added, ready for the index."""
 
     uids: Uids
@@ -111,9 +108,9 @@ def entry_of(header: Header, size: int) -> Entry:
         transfer_syntax=header.transfer_syntax,
         number=_number(attributes, "00200013"),
         size=size,
-        header=deflate(orjson.dumps(attributes)),
+        header=deflate(header.text),
         bulk=orjson.dumps(header.bulk).decode() if header.bulk else None,
-        instance=_part(attributes, INSTANCE_TAGS),
+        instance=header.shown.decode(),
         attributes=attributes,
     )
 

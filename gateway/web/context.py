@@ -24,6 +24,7 @@ from gateway.wire.media import Choice, MediaType, Offer, accept_of
 
 #: Content codings that change nothing.
 _AS_IT_IS = frozenset({"", "identity"})
+_CODINGS = CODINGS | _AS_IT_IS
 
 
 #: UTF-8 as queries name it, or anything.
@@ -133,13 +134,19 @@ async def body(request: web.Request) -> AsyncIterator[bytes]:
     UnsupportedMedia for a coding nobody knows, Truncated when the client goes away.
     """
     settings = gateway(request).settings
-    coding = request.headers.get("Content-Encoding", "").strip().lower()
-    if coding not in CODINGS | _AS_IT_IS:
-        raise UnsupportedMedia(f"Content-Encoding {coding[:40]!r} is not understood")
+    coding = _coding(request)
     limit = settings.maximum_request_body_size_mb * 1024 * 1024
     if limit and (request.content_length or 0) > limit:
         raise _too_large(limit)
     _go_on(request)
+    content = request.content
+    if content.is_eof() and coding in _AS_IT_IS and content.exception() is None:
+        whole = content.read_nowait()  # all of it is here: nothing to wait for
+        if limit and len(whole) > limit:
+            raise _too_large(limit)
+        if whole:
+            yield whole
+        return
     seen = 0
     chunks = _chunks(request, settings.http_request_timeout)
     if coding not in _AS_IT_IS:
@@ -150,6 +157,14 @@ async def body(request: web.Request) -> AsyncIterator[bytes]:
             if limit and seen > limit:
                 raise _too_large(limit)
             yield chunk
+
+
+def _coding(request: web.Request) -> str:
+    """What the body is compressed by; raises UnsupportedMedia."""
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in _CODINGS:
+        raise UnsupportedMedia(f"Content-Encoding {coding[:40]!r} is not understood")
+    return coding
 
 
 async def _chunks(request: web.Request, seconds: int) -> AsyncGenerator[bytes, None]:

@@ -138,10 +138,13 @@ class Entrance:
         finally:
             observation.end(request, response, exchange)
 
-    def answer_at_once(self, request: web.Request) -> bytes | Turn | None:
+    def answer_at_once(
+        self, request: web.Request
+    ) -> bytes | tuple[bytes, memoryview] | Turn | None:
         """The answer to a GET without a body, if nothing has to be waited for.
 
-        A turn is one that comes by and by. None leaves the request to `answer`, which does
+        Its head apart from its body where that is to be sent as it lies. A turn is one
+        that comes by and by. None leaves the request to `answer`, which does
         what is unusual and tells errors.
         """
         started = time.perf_counter()
@@ -152,9 +155,10 @@ class Entrance:
         route = None if found is None else found.routes.get("GET")
         if found is None or route is None or not (route.at_once or route.begin):
             return None
-        if not self._lets_in(request.remote, headers.get("Host", "")):
-            return None
-        if not self.door.admits(headers.get("Authorization")):
+        if not (
+            self._lets_in(request.remote, headers.get("Host", ""))
+            and self.door.admits(headers.get("Authorization"))
+        ):
             return None
         at_once, name = route.at_once, observation.name(headers.get(HEADER))
         whole = None if at_once is None else at_once(request, **found.arguments)
@@ -163,6 +167,8 @@ class Entrance:
             exchange.route = route.key
             return self._begun(route, request, found.arguments, exchange)
         observation.note(route.key, whole.status, len(whole.body), started)
+        if isinstance(whole.body, memoryview):
+            return self._signed(Whole(whole.status, whole.head), name), whole.body
         return self._signed(whole, name)
 
     def _begun(

@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from gateway.storage.handover import write_at_once
 from gateway.web.middleware import Entrance
 from gateway.web.presence import GONE
 from gateway.web.turns import TURN, Turn
@@ -90,7 +91,10 @@ class Connection(web.RequestHandler):
             self._held, self._waiter = waiter, None
             self._request_in_progress = True
             return True
-        transport.write(answer)
+        if isinstance(answer, tuple):
+            write_at_once(transport, *answer)
+        else:
+            transport.write(answer)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True
 

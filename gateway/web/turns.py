@@ -87,20 +87,20 @@ class Turn:
 
     def answer(self, whole: Whole) -> None:
         """Send an answer."""
-        stays = not self._observation.stopping
         transport = self.transport
         if transport is not None and not transport.is_closing():
             transport.write(self.signed(whole))
-        self.ended(whole.status, len(whole.body), stays=stays)
+        self.ended(whole.status, len(whole.body))
 
-    def ended(self, status: int, sent: int, *, stays: bool) -> None:
+    def ended(self, status: int, sent: int, *, stays: bool = True) -> None:
         """Say that an answer is out, with so many bytes of its body.
 
-        `stays` is whether the connection can be used again; `signed` says that it cannot
-        to the client of a server that stops.
+        `stays` is whether the connection can be used again; that of a server that stops
+        is not, which `signed` says as well.
         """
-        self._observation.ended(self.request, self.exchange, status, sent)
-        self._place.free(stays=stays)
+        observation = self._observation
+        observation.ended(self.request, self.exchange, status, sent)
+        self._place.free(stays=stays and not observation.stopping)
 
     def fail(self, error: BaseException) -> None:
         """Answer as if the handler had failed."""

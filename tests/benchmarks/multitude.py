@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ def _of_series(
 ) -> Iterator[Entry]:
     """What its instances share is made once."""
     names = study.patient_id, study.uid, series
-    header = replace(template, uids=Uids(*names, ""), attributes=attributes)
+    header = template._replace(uids=Uids(*names, ""), attributes=attributes)
     shared = entry_of(header, _SIZE)
     common = {tag: attributes[tag] for tag in attributes if tag not in INSTANCE_TAGS}
     rest = deflate(b"," + orjson.dumps(common)[1:])  # blocks can be joined
@@ -196,8 +196,7 @@ def _of_series(
         own["00080018"] = _element("UI", uid)
         own["00200013"] = _element("IS", number)
         text = orjson.dumps(own)
-        yield replace(
-            shared,
+        yield shared._replace(
             uids=Uids(*names, uid),
             orthanc_ids=(*shared.orthanc_ids[:3], orthanc_id(*names, uid)),
             number=number,

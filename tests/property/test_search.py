@@ -3,12 +3,13 @@
 import sqlite3
 from unittest.mock import patch
 
+import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.dicom.filters import parse_filter
 from gateway.dicom.header import Header
-from gateway.dicom.hierarchy import Level, Uids
+from gateway.dicom.hierarchy import INSTANCE_TAGS, Level, Uids
 from gateway.dicom.matching import matcher
 from gateway.dicom.query import Query
 from gateway.errors import BadRequest
@@ -176,7 +177,9 @@ def archives(draw):
                 found["0020000E"] = element("UI", uids.series)
                 found["00080018"] = element("UI", uids.instance)
                 sop_class = found["00080016"]["Value"][0]
-                headers.append(Header(uids, sop_class, "1.2.3", found, {}))
+                shown = {tag: found[tag] for tag in found if tag in INSTANCE_TAGS}
+                texts = orjson.dumps(found), orjson.dumps(shown)
+                headers.append(Header(uids, sop_class, "1.2.3", found, {}, *texts))
     return draw(st.permutations(headers))
 
 

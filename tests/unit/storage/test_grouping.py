@@ -60,15 +60,62 @@ async def test_who_comes_while_a_group_is_under_way_shares_the_next() -> None:
     assert work.most == 1
 
 
-async def test_as_many_groups_as_there_are_lanes_are_under_way_at_once() -> None:
+async def test_who_was_in_the_last_group_is_waited_for() -> None:
     work = Work()
     work.gate.clear()
-    async with Grouping(work.process, 1, 3) as grouping:
-        tasks = start(*[grouping.submit(n) for n in range(10)])
-        await soon(lambda: work.under_way == 3)
+    async with Grouping(work.process, 10, patience=5) as grouping:
+        tasks = start(*[grouping.submit(n) for n in range(4)])
+        await soon(lambda: work.groups)
+        tasks += start(grouping.submit(4))
+        await asyncio.sleep(0)
         work.gate.set()
-        assert await asyncio.gather(*tasks) == [n * 10 for n in range(10)]
-    assert work.most == 3
+        await asyncio.gather(*tasks[:4])
+        for n in range(5, 9):
+            assert len(work.groups) == 1
+            tasks += start(grouping.submit(n))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+    assert work.groups == [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
+
+
+async def test_who_does_not_come_again_is_not_waited_for_long() -> None:
+    work = Work()
+    async with Grouping(work.process, 10, patience=0.05) as grouping:
+        await asyncio.gather(*[grouping.submit(n) for n in range(3)])
+        began = asyncio.get_running_loop().time()
+        assert await grouping.submit(3) == 30
+        assert asyncio.get_running_loop().time() - began >= 0.04
+        began = asyncio.get_running_loop().time()
+        assert await grouping.submit(4) == 40
+        assert asyncio.get_running_loop().time() - began < 0.04
+    assert work.groups == [[0, 1, 2], [3], [4]]
+
+
+async def test_where_waiting_is_in_vain_it_is_seldom_tried() -> None:
+    groups = list[list[int]]()
+
+    async def process(group: list[int]) -> list[int]:
+        groups.append(group)
+        if len(groups) < 60:  # one comes while a group is under way, nobody else does
+            grouping.put(len(groups))
+        return group
+
+    async with Grouping(process, 10, patience=0.02) as grouping:
+        began = asyncio.get_running_loop().time()
+        await grouping.submit(0)
+        await soon(lambda: len(groups) == 60)
+        assert 0.08 < asyncio.get_running_loop().time() - began < 0.6
+    assert groups == [[n] for n in range(60)]
+
+
+async def test_at_its_end_nobody_is_waited_for() -> None:
+    work = Work()
+    async with asyncio.timeout(5):
+        async with Grouping(work.process, 10, patience=60) as grouping:
+            await asyncio.gather(*[grouping.submit(n) for n in range(3)])
+            task = asyncio.ensure_future(grouping.submit(3))
+            await asyncio.sleep(0)
+        assert await task == 30
 
 
 async def test_an_error_is_for_its_group_and_the_next_goes_on() -> None:
@@ -87,7 +134,7 @@ async def test_the_item_of_a_cancelled_caller_is_processed_and_its_result_not_lo
 ):
     work, unclaimed = Work(), list[int]()
     work.gate.clear()
-    async with Grouping(work.process, 2, 1, unclaimed.append) as grouping:
+    async with Grouping(work.process, 2, unclaimed.append) as grouping:
         waiting, running, other = start(*[grouping.submit(n) for n in (1, 2, 3)])
         await soon(lambda: work.groups)
         for task in (waiting, running):
@@ -103,7 +150,7 @@ async def test_the_item_of_a_cancelled_caller_is_processed_and_its_result_not_lo
 
 async def test_a_result_that_meets_a_cancellation_on_its_way_is_not_lost() -> None:
     work, unclaimed = Work(), list[int]()
-    async with Grouping(work.process, 1, 1, unclaimed.append) as grouping:
+    async with Grouping(work.process, 1, unclaimed.append) as grouping:
         for steps in range(8):
             unclaimed.clear()
             task = asyncio.ensure_future(grouping.submit(steps))
@@ -132,7 +179,7 @@ async def test_what_waits_when_it_closes_is_still_processed() -> None:
     assert [task.result() for task in tasks] == [n * 10 for n in range(5)]
 
 
-async def test_closing_with_nothing_to_do_ends_every_lane() -> None:
+async def test_closing_with_nothing_to_do_ends() -> None:
     async with asyncio.timeout(5):
-        async with Grouping(Work().process, 2, 4):
+        async with Grouping(Work().process, 2):
             await asyncio.sleep(0)
