@@ -137,10 +137,9 @@ class Imaging:
         )
 
     async def picture_at(self, wanted: Wanted[T]) -> Seen[T]:
-        """An instance, and its picture if that is light.
+        """An instance, and its picture if that is light. Raises NotFound.
 
         All of it is done by a thread in one go: hops cost as much as a small picture.
-        Raises NotFound.
         """
         held = self._seen_before(wanted)
         if held is not None:
@@ -277,8 +276,8 @@ class Imaging:
     def known(self, *names: str) -> tuple[Instance, Pixels] | None:
         """The same, if nothing has to be asked for it."""
         instance = self._archive.known(*names)
-        pixels = None if instance is None else self._layouts.get(instance.blob)
-        return None if instance is None or pixels is None else (instance, pixels)
+        pixels = self._layouts.get(instance.blob) if instance else None
+        return (instance, pixels) if instance and pixels else None
 
     async def layout(self, instance: Instance) -> PixelLayout:
         """The layout of an instance's pixels; raises NotFound if there are none."""
