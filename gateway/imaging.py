@@ -24,11 +24,10 @@ from gateway.dicom.transcode import Source, frame_in, instance_in
 from gateway.flight import SingleFlight
 from gateway.light import LightWork
 from gateway.pool import Pool
+from gateway.storage.threads import Tell
+from gateway.wanted import Seen, Wanted
 
 T = TypeVar("T")
-
-#: Finds something in a header, and the job of which a picture is to be made.
-Look = Callable[[Instance, bytes, dict[str, Any]], tuple[T, Job | None]]
 
 #: Bytes of frames that are kept.
 FRAMES_KEPT = 64 * 1024 * 1024
@@ -137,35 +136,56 @@ class Imaging:
             lambda: self._elsewhere(instance, work, job, arguments),
         )
 
-    async def picture_at(
-        self,
-        names: tuple[str, ...],
-        work: Callable[..., bytes],
-        look: Look[T],
-        asked: tuple[Hashable, ...],
-    ) -> tuple[Instance, T | None, bytes | None]:
-        """An instance, and the picture of the job that a look at its header gives.
+    async def picture_at(self, wanted: Wanted[T]) -> Seen[T]:
+        """An instance, and its picture if that is light. Raises NotFound.
 
-        There is none, but what else the look found, if there is no job or one that is
-        not light. `asked` is what the job has of numbers, options and media type. All of
-        it is done by a thread in one go: hops cost as much as a small picture. Raises
-        NotFound.
+        All of it is done by a thread in one go: hops cost as much as a small picture.
         """
-        known = self._archive.known(*names)
-        held = self._held((work, known.blob, *asked)) if known else None
-        if known and held is not None:
-            return known, None, held
+        held = self._seen_before(wanted)
+        if held is not None:
+            return held
+        key, made = self._looking(wanted)
+        return self._kept_of(wanted, await self._light.once(key, made))
 
-        def made() -> tuple[Instance, T | None, bytes | None]:
-            found, (seen, job) = self._archive.described_here(*names, examine=look)
+    def picture_soon(
+        self, wanted: Wanted[T], tell: Tell, is_there: Callable[[], bool]
+    ) -> bool:
+        """The same for who waits in no task; false if too much waits already.
+
+        `tell` gets what is seen; neither that nor an error if nobody is there any more.
+        """
+
+        def told(seen: Seen[T] | None, error: BaseException | None) -> None:
+            tell(None if seen is None else self._kept_of(wanted, seen), error)
+
+        held = self._seen_before(wanted)
+        if held is None:
+            return self._light.soon(*self._looking(wanted), told, is_there)
+        asyncio.get_running_loop().call_soon(tell, held, None)
+        return True
+
+    def _seen_before(self, wanted: Wanted[T]) -> Seen[T] | None:
+        known = self._archive.known(*wanted.names)
+        held = self._held(wanted.key(known)) if known else None
+        return Seen(known, None, held) if known and held is not None else None
+
+    def _looking(self, wanted: Wanted[T]) -> tuple[Hashable, Callable[[], Seen[T]]]:
+        """What there is to do, for a thread, and what it is known by."""
+
+        def made() -> Seen[T]:
+            instance, (found, job) = self._archive.described_here(
+                *wanted.names, examine=wanted.look
+            )
             if job is None or not job.is_light:
-                return found, seen, None
-            return found, None, self._made(found, work, job, ())
+                return Seen(instance, found, None)
+            return Seen(instance, None, self._made(instance, wanted.work, job, ()))
 
-        instance, seen, picture = await self._light.once((work, names, *asked), made)
-        if picture is not None:
-            self._keep_frame((work, instance.blob, *asked), picture)
-        return instance, seen, picture
+        return (wanted.work, wanted.names, *wanted.asked), made
+
+    def _kept_of(self, wanted: Wanted[T], seen: Seen[T]) -> Seen[T]:
+        if seen.picture is not None:
+            self._keep_frame(wanted.key(seen.instance), seen.picture)
+        return seen
 
     def _made(
         self,
@@ -256,8 +276,8 @@ class Imaging:
     def known(self, *names: str) -> tuple[Instance, Pixels] | None:
         """The same, if nothing has to be asked for it."""
         instance = self._archive.known(*names)
-        pixels = None if instance is None else self._layouts.get(instance.blob)
-        return None if instance is None or pixels is None else (instance, pixels)
+        pixels = self._layouts.get(instance.blob) if instance else None
+        return (instance, pixels) if instance and pixels else None
 
     async def layout(self, instance: Instance) -> PixelLayout:
         """The layout of an instance's pixels; raises NotFound if there are none."""

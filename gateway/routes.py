@@ -162,6 +162,7 @@ _BEGIN: dict[Handler, Begin] = {
     qido.studies: qido.begin_studies,
     qido.series: qido.begin_series,
     qido.instances: qido.begin_instances,
+    rendered.rendered: rendered.begin,
 }
 
 

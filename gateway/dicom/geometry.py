@@ -87,13 +87,24 @@ def _size(
 def natural_size(size: tuple[int, int], attributes: Attributes) -> tuple[float, float]:
     """Width and height at which pixels are square; nothing gets smaller."""
     for tag in _SPACINGS:
-        spacing = numbers(attributes, tag)[:2]
-        if len(spacing) == 2 and min(spacing) > 0:
-            ratio = spacing[0] / spacing[1]
-            if not 1 / _MOST_STRETCHED <= ratio <= _MOST_STRETCHED:
-                continue
+        ratio = _ratio(attributes, tag)
+        if ratio is not None:
             return size[0] * max(1 / ratio, 1.0), size[1] * max(ratio, 1.0)
     return size
+
+
+def has_spacing(attributes: Attributes) -> bool:
+    """Whether the spacing of pixels is told by the attribute that comes first."""
+    return _ratio(attributes, _SPACINGS[0]) is not None
+
+
+def _ratio(attributes: Attributes, tag: str) -> float | None:
+    """The height of a pixel, as many times its width, if it can be believed."""
+    spacing = numbers(attributes, tag)[:2]
+    if len(spacing) < 2 or min(spacing) <= 0:
+        return None
+    ratio = spacing[0] / spacing[1]
+    return ratio if 1 / _MOST_STRETCHED <= ratio <= _MOST_STRETCHED else None
 
 
 def _padded(image: Image.Image, options: RenderOptions) -> Image.Image:

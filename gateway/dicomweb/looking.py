@@ -53,9 +53,14 @@ async def found(archive: Archive, *uids: str) -> Shown:
 
 def at_once(instance: Instance, header: bytes, places: dict[str, Any]) -> Shown:
     """The same with what its pictures depend on; for a thread."""
-    attributes = orjson.loads(header)
+    return of_attributes(instance, orjson.loads(header), places)
+
+
+def of_attributes(
+    instance: Instance, attributes: Attributes, places: dict[str, Any]
+) -> Shown:
+    """The same of a header that was parsed, or as much of it as is needed."""
     subject = subject_of(attributes, instance.transfer_syntax, places)
-    # All others go here, in the thread, while they are in the processor's caches.
     return Shown(instance, subject, Header(attributes_ever(attributes), places))
 
 

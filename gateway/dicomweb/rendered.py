@@ -30,6 +30,7 @@ from gateway.dicomweb.gathered import LEFT_OUT
 from gateway.dicomweb.looking import Shown
 from gateway.dicomweb.picture_parts import PARTS, SINGLES, in_parts
 from gateway.errors import BadRequest, NotFound
+from gateway.wanted import Seen
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import (
     accept,
@@ -40,6 +41,9 @@ from gateway.web.context import (
 )
 from gateway.web.context import uids as uids_of
 from gateway.web.replies import MULTIPART
+from gateway.web.transmission import send_made
+from gateway.web.turns import Turn
+from gateway.web.whole import Whole
 from gateway.wire.media import Offer
 
 _CHOICE = showing.Pictures(*SINGLES, *PARTS)
@@ -63,16 +67,41 @@ async def rendered(
         return await _several(request, uids, options)
     kind, one = _single(request), None
     if kind is not None:
-        found, one, made = await showing.first_picture(
-            gateway(request), uids, options, kind
-        )
-        if made is not None:
-            return await showing.send_first(request, found, options, kind, made)
+        wanted = showing.first_picture(uids, options, kind)
+        seen = await gateway(request).imaging.picture_at(wanted)
+        if seen.picture is not None:
+            headers = showing.first_headers(request, seen.instance, options, kind)
+            return await send_made(request, seen.picture, kind, headers)
+        one = seen.found
     if one is None:
         one = await looking.found(gateway(request).archive, *uids)
     if one.subject.is_state:
         return await states.rendered(request, one.instance, options)
     return await _instance(request, one, options)
+
+
+def begin(
+    turn: Turn, study: str, series: str | None = None, instance: str | None = None
+) -> bool:
+    """Begin the same for an instance of which one picture is wanted."""
+    request = turn.request
+    if instance is None:
+        return False
+    uids, options = uids_of(study, series, instance), rendered_options(request.query)
+    kind = _single(request)
+    if kind is None:
+        return False
+
+    def made(seen: Seen[Shown] | None) -> Whole | None:
+        if seen is None or seen.picture is None:
+            return None
+        headers = showing.first_headers(request, seen.instance, options, kind)
+        headers["Content-Type"] = kind
+        return Whole.of(HTTPStatus.OK, headers, seen.picture)
+
+    wanted = showing.first_picture(uids, options, kind)
+    imaging = gateway(request).imaging
+    return imaging.picture_soon(wanted, turn.then(made), turn.is_there)
 
 
 def _single(request: web.Request) -> str | None:

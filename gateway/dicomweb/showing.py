@@ -18,10 +18,12 @@ from aiohttp import web
 
 from gateway.archive import Instance
 from gateway.dicom import report
+from gateway.dicom.geometry import has_spacing
 from gateway.dicom.hierarchy import Attributes
 from gateway.dicom.icons import icon
 from gateway.dicom.job import Job, needed, perform
 from gateway.dicom.pictures import GIF, JP2, JPEG, KINDS, PNG
+from gateway.dicom.pixels import pixel_attributes
 from gateway.dicom.presentation import with_state
 from gateway.dicom.render import attributes_of
 from gateway.dicom.render_options import RenderOptions, check_quality
@@ -32,6 +34,7 @@ from gateway.dicomweb import bulk, looking
 from gateway.dicomweb.looking import Header, Shown
 from gateway.errors import NotAcceptable, NotFound, TooLarge
 from gateway.places import NOWHERE
+from gateway.wanted import Wanted
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import Gateway, check_charset, gateway
 from gateway.web.files import send_file
@@ -116,24 +119,33 @@ async def picture(
     return await _done(parts, one, job)
 
 
-async def first_picture(
-    parts: Gateway, uids: tuple[str, ...], options: RenderOptions, kind: str
-) -> tuple[Instance, Shown | None, bytes | None]:
-    """The instance at an address, and the picture of its first frame if that is light.
+def first_picture(
+    uids: tuple[str, ...], options: RenderOptions, kind: str
+) -> Wanted[Shown]:
+    """The picture of the first frame of the instance at an address.
 
-    If not, what there is to see of it. Raises NotFound.
+    If that is not light, what there is to see of the instance.
     """
+
+    def job_of(one: Shown) -> Job | None:
+        if one.subject.kind is not Kind.IMAGE or one.header is None:
+            return None
+        check_quality(options, kind)
+        return _prepared(one, one.header, (1,), options, kind)
 
     def look(
         instance: Instance, header: bytes, places: dict[str, Any]
     ) -> tuple[Shown, Job | None]:
+        if not options.annotation:
+            # As a rule that is all: to parse the rest takes as long as to decode.
+            one = looking.of_attributes(instance, pixel_attributes(header), places)
+            job = job_of(one)
+            if job is not None and has_spacing(job.attributes[0]):
+                return one, job
         one = looking.at_once(instance, header, places)
-        if one.subject.kind is not Kind.IMAGE or one.header is None:
-            return one, None
-        check_quality(options, kind)
-        return one, _prepared(one, one.header, (1,), options, kind)
+        return one, job_of(one)
 
-    return await parts.imaging.picture_at(uids, perform, look, ((1,), options, kind))
+    return Wanted(uids, perform, look, ((1,), options, kind))
 
 
 async def pictures_of_frames(
@@ -267,17 +279,12 @@ async def send_picture(
     return await send_made(request, made, kind, headers)
 
 
-async def send_first(
-    request: web.Request,
-    instance: Instance,
-    options: RenderOptions,
-    kind: str,
-    made: bytes,
-) -> web.StreamResponse:
-    """Answer a client that holds nothing with the picture of the first frame."""
-    headers = common_headers(request, options)
-    headers["ETag"] = _tag(request, instance, [1], options, kind)
-    return await send_made(request, made, kind, headers)
+def first_headers(
+    request: web.Request, instance: Instance, options: RenderOptions, kind: str
+) -> dict[str, str]:
+    """The headers of the picture of the first frame, for who holds nothing."""
+    tag = _tag(request, instance, [1], options, kind)
+    return common_headers(request, options) | {"ETag": tag}
 
 
 def _tag(

@@ -72,6 +72,11 @@ class Turn:
         """Where to write; None once the client is gone."""
         return self.request.transport
 
+    def is_there(self) -> bool:
+        """Whether the client is. For any thread."""
+        transport = self.transport
+        return transport is not None and not transport.is_closing()
+
     @property
     def _place(self) -> Place:
         return cast("Place", self.request.protocol)

@@ -32,6 +32,7 @@ from gateway.imaging import Imaging
 from gateway.outcomes import Stored
 from gateway.places import NOWHERE
 from gateway.pool import Pool
+from gateway.wanted import Seen, Wanted
 from tests.factories import dataset, dicom_file, encode, image
 from tests.unit.storage.blob_contract import descriptors
 
@@ -298,7 +299,7 @@ async def test_a_light_picture_is_one_look_at_the_index_by_a_thread(
 ) -> None:
     held = await kept(archive, image())
     job = await job_of(archive, held)
-    names, asked = (held.study, held.series, held.uid), ((1,), job.options, PNG)
+    names = held.study, held.series, held.uid
     looks: list[Instance] = []
     jobs = [None, replace(job, kind=GIF), job]
 
@@ -310,17 +311,21 @@ async def test_a_light_picture_is_one_look_at_the_index_by_a_thread(
         raise AssertionError
 
     monkeypatch.setattr(archive.database, "read", never)
+    wanted = Wanted(names, perform, look, ((1,), job.options, PNG))
     async with Imaging(archive) as imaging:
         for _ in range(2):
-            found = await imaging.picture_at(names, perform, look, asked)
-            assert found == (held, "what it found", None)
-        found = await imaging.picture_at(names, perform, look, asked)
-        assert found[::2] == (held, await imaging.picture(held, perform, job))
-        assert await imaging.picture_at(names, perform, look, asked) == found
-        assert looks == [held] * 3  # the last time its picture was there
-        others = (*names[:2], "1.2.3")
+            assert await imaging.picture_at(wanted) == Seen(held, "what it found", None)
+        seen = await imaging.picture_at(wanted)
+        assert seen == Seen(held, None, await imaging.picture(held, perform, job))
+        assert await imaging.picture_at(wanted) == seen
+        told = asyncio.get_running_loop().create_future()
+        assert imaging.picture_soon(
+            wanted, lambda *result: told.set_result(result), lambda: True
+        )
+        assert await told == (seen, None)
+        assert looks == [held] * 3  # after that its picture was there
         with pytest.raises(NotFound):
-            await imaging.picture_at(others, perform, look, asked)
+            await imaging.picture_at(replace(wanted, names=(*names[:2], "1.2.3")))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from gateway.errors import CannotTranscode, NotFound
+from gateway.errors import Busy, CannotTranscode, NotFound
 from gateway.light import LightWork
 
 
@@ -89,6 +89,64 @@ async def test_at_the_end_nothing_more_is_begun() -> None:
         assert await asyncio.to_thread(work.begun.wait, 10)
         asyncio.get_running_loop().call_later(0.05, work.go.set)
     for each in waiting:
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(Busy):
             await each
     assert unwanted.times == 0
+
+
+# -- for who waits in no task ------------------------------------------------------------
+
+
+class Told:
+    """What somebody was told who waits in no task, and may have left."""
+
+    def __init__(self) -> None:
+        self.is_there = True
+        self.heard = asyncio.get_running_loop().create_future()
+
+    def __call__(self, result: object, error: BaseException | None) -> None:
+        self.heard.set_result((result, error))
+
+
+async def test_who_waits_in_no_task_is_told_as_well() -> None:
+    work, told, gone, late = Work(), Told(), Told(), Told()
+    async with LightWork(1) as light:
+        waiting = asyncio.ensure_future(light.once("a", work))
+        assert await asyncio.to_thread(work.begun.wait, 10)
+        assert light.soon("a", work, told, lambda: True)
+        gone.is_there = False
+        unwanted = Work()
+        assert light.soon("b", unwanted, gone, lambda: gone.is_there)
+        work.go.set()
+        assert await told.heard == (await waiting, None) == (1, None)
+        assert await gone.heard == (None, None)
+        assert unwanted.times == 0
+        assert light.soon("b", lambda: 1 / 0, late, lambda: True)
+        assert isinstance((await late.heard)[1], ZeroDivisionError)
+
+
+async def test_who_comes_when_it_was_given_up_gets_it_all_the_same() -> None:
+    gone, told = Told(), Told()
+    looked = threading.Event()
+
+    def is_there() -> bool:
+        looked.set()
+        return False
+
+    async with LightWork(1) as light:
+        assert light.soon("a", lambda: 1, gone, is_there)
+        assert looked.wait(10)  # the loop has no time to hear of it
+        assert light.soon("a", lambda: 2, told, lambda: True)
+        assert await told.heard == (1, None)
+
+
+async def test_so_many_wait_in_no_task_and_no_more() -> None:
+    work, told = Work(), [Told() for _ in range(64)]
+    async with LightWork(1) as light:
+        for number, one in enumerate(told):
+            assert light.soon(number, work, one, lambda: True)
+        assert not light.soon("one more", work, Told(), lambda: True)
+        work.go.set()
+        assert [(await one.heard)[1] for one in told] == [None] * 64
+        assert light.soon("one more", work, one := Told(), lambda: True)
+        assert await one.heard == (65, None)
