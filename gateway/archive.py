@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from gateway.catalogue import Catalogue, Resource
-from gateway.contents import Contents, Look, State, nothing_at
+from gateway.contents import Contents, Look, Page, State, Wanted, nothing_at
 from gateway.dicom.charsets import LATIN1, Encodings
 from gateway.dicom.hierarchy import Level
 from gateway.dicom.walk import INLINE_BINARY_LIMIT
@@ -30,7 +30,7 @@ from gateway.storage.identity import identify
 from gateway.storage.index import Index, Instance
 from gateway.storage.metadata import Manner
 from gateway.storage.migrations import migrate
-from gateway.storage.reading import FileRange, Piece, Reading, at_once
+from gateway.storage.reading import CHUNK, FileRange, Piece, Reading, at_once
 from gateway.storage.resources import some_instances
 from gateway.storage.search import Found, Remaining
 from gateway.storage.sending import Sending
@@ -45,10 +45,12 @@ __all__ = [
     "Instance",
     "Look",
     "Manner",
+    "Page",
     "Piece",
     "Remaining",
     "Spool",
     "State",
+    "Wanted",
 ]
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,7 @@ class Archive(Contents):
         self.holdings = Holdings(self.database)
         self.catalogue = Catalogue(self._database, self._blobs, self.stamp, stable_age)
         self._folders = (storage, index)
+        self._room = memoryview(bytearray(CHUNK))
         self._stack = AsyncExitStack()
         self._intake = Intake(
             self._database,
@@ -205,8 +208,12 @@ class Archive(Contents):
                 reading.close()
 
     def at_once(self, pieces: Sequence[Piece]) -> memoryview | None:
-        """The bytes of the pieces, up to a mebibyte, if no disk has to be waited for."""
-        return at_once(self._blobs, pieces)
+        """The bytes of the pieces, up to a mebibyte, if no disk has to be waited for.
+
+        They are there until this is asked again: memory that is new each time costs as
+        much as the bytes do.
+        """
+        return at_once(self._blobs, pieces, self._room)
 
     def sending(self, pieces: Sequence[Piece]) -> Sending:
         """The pieces, to be pushed to a socket; its methods belong into a thread."""

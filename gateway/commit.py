@@ -191,7 +191,7 @@ class Commit:
 
     def _take_out(self, names: list[str]) -> None:
         try:
-            self._blobs.remove(names)
+            self._blobs.remove(names, seen=False)
         except OSError:
             log.exception("a part of a pack stays in vain until the next start")
 

@@ -6,92 +6,48 @@ they are.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 import orjson
 
 from gateway.dicom.hierarchy import Level, Uids
 from gateway.dicom.query import Query
-from gateway.errors import NotFound
+from gateway.errors import GatewayError, NotFound
 from gateway.storage.blobs import DiskBlobs
 from gateway.storage.database import STREAM_ROWS, Session, SqliteDatabase
 from gateway.storage.entries import inflate
 from gateway.storage.index import Described, Index, Instance, Totals
+from gateway.storage.looks import Look
 from gateway.storage.metadata import AS_KEPT, Manner, texts
-from gateway.storage.search import Found, Remaining, Search
+from gateway.storage.pages import Page, Pages, State, Wanted
+from gateway.storage.search import Found, Search
 from gateway.storage.stamp import ARCHIVE, Stamp, version_of
+from gateway.storage.threads import Tell
+
+__all__ = ["Contents", "Look", "Page", "State", "Wanted", "nothing_at"]
 
 T = TypeVar("T")
 
+#: Instances that are looked for together with the one before them in their series, and
+#: bytes of their headers; and series of which is known that they are read one by one.
+_AHEAD = 16
+_AHEAD_SIZE = 128 * 1024
+_SERIES_READ = 256
+
 #: Finds something in the header of an instance; gets what `Contents.described` tells.
 Examine = Callable[[Instance, bytes, dict[str, Any]], T]
+
+#: Is told an instance, and what was found in its header.
+Ahead = Callable[[Instance, T], object]
 
 #: Headers that are handed over at a time: a client reads some while others are inflated.
 _HEADERS = 32
 
 #: Instances whose rows are remembered by their addresses.
 _LOCATED = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is held at a moment, as far as one needs to tell it from another."""
-
-    version: int  # of the archive, as the database has it
-    told: tuple[object, ...]  # what differs whenever what is asked for does
-
-
-class Look(Generic[T]):
-    """What is found, and of what state it is; nothing is found if that is not wanted.
-
-    Opened by `async with`.
-    """
-
-    state: State
-    groups: AsyncIterator[list[T]]
-    remaining: Remaining | None = None  # known once a page is there
-
-    def __init__(self, check: Callable[[State], None] = lambda state: None) -> None:
-        self._check = check  # may raise
-        self._stream: AsyncGenerator[list[T | State], None]
-
-    def at(self, stream: AsyncGenerator[list[T | State], None]) -> Self:
-        """The same; its state comes first, and then what is found."""
-        self._stream = stream
-        return self
-
-    async def __aenter__(self) -> Self:
-        try:
-            first = await anext(self._stream)
-            self.state = cast("State", first[0])
-            self._check(self.state)
-        except BaseException:
-            await self._stream.aclose()
-            raise
-        more = cast("AsyncGenerator[list[T], None]", self._stream)
-        self.groups = _led_by(cast("list[T]", first[1:]), more)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._stream.aclose()
-
-
-async def _led_by(
-    first: list[T], groups: AsyncIterator[list[T]]
-) -> AsyncIterator[list[T]]:
-    if first:
-        yield first
-    async for group in groups:
-        yield group
 
 
 class Contents:
@@ -105,6 +61,8 @@ class Contents:
         self._index = index
         self._stamp = stamp
         self._located: OrderedDict[Sequence[str], tuple[int, Instance]] = OrderedDict()
+        self._read: OrderedDict[Sequence[str], None] = OrderedDict()
+        self._pages = Pages(index, stamp)
 
     @property
     def version(self) -> int:
@@ -137,6 +95,14 @@ class Contents:
                 yield present(found)
 
         return look.at(self._look(None, (), wanted, rows))
+
+    def find_soon(self, wanted: Wanted, tell: Tell) -> bool:
+        """Have a page found for who waits in no task, if there is a place for it now.
+
+        `tell` gets a `Page`, or None for one that is too long.
+        """
+        work = partial(self._pages.find, wanted=wanted)
+        return self._database.read_soon(work, tell)
 
     def _look(
         self,
@@ -186,30 +152,79 @@ class Contents:
         held = self._located.get(names)
         if held is None or held[0] != self.version:
             return None
-        self._located.move_to_end(names)
+        with suppress(KeyError):  # a thread may have had to forget it just now
+            self._located.move_to_end(names)
         return held[1]
 
-    async def described(self, *names: str, examine: Examine[T]) -> tuple[Instance, T]:
+    async def described(
+        self, *names: str, examine: Examine[T], ahead: Ahead[T] | None = None
+    ) -> tuple[Instance, T]:
         """An instance, and what `examine` finds in its header, with one look at the index.
 
         `names` are its address or Orthanc's identifier. `examine` runs in a thread; it
-        gets the header as JSON, and where the values lie that the file keeps. Raises
+        gets the header as JSON, and where the values lie that the file keeps. Where a
+        series is read one by one, `ahead` is told the same of those that follow. Raises
         NotFound.
         """
         held = self.known(*names)
         if held is not None:
             return held, await self._described(held, examine)
+        count = _AHEAD if ahead is not None and self._reads_on(names) else 0
+        first, *others = await self._database.read(
+            lambda session: self._described_anew(session, names, examine, count)
+        )
+        if ahead is not None:
+            for instance, what in others:
+                ahead(instance, what)
+        return first
 
-        def work(session: Session) -> tuple[Described, T]:
-            found = self._index.described(session, names)
-            if found is None:
-                raise _nothing_named(names)
-            result = _examined(found.instance, (found.header, found.bulk), examine)
-            return found, result
+    def described_here(self, *names: str, examine: Examine[T]) -> tuple[Instance, T]:
+        """The same for one of a few threads: it blocks."""
+        return self._database.read_here(
+            lambda session: self._described_anew(session, names, examine)[0]
+        )
 
-        found, result = await self._database.read(work)
+    def _described_anew(
+        self,
+        session: Session,
+        names: Sequence[str],
+        examine: Examine[T],
+        following: int = 0,
+    ) -> list[tuple[Instance, T]]:
+        """What is found out of the index, and of so many that follow."""
+        found = self._index.described(session, names)
+        if found is None:
+            raise _nothing_named(names)
+        results = [(found.instance, _result(found, examine))]
         self._remember(names, found.version, found.instance)
-        return found.instance, result
+        for one in self._following(session, found, following):
+            with suppress(GatewayError):  # who asks for that one is told
+                results.append((one.instance, _result(one, examine)))
+                uids = one.instance.study, one.instance.series, one.instance.uid
+                self._remember(uids, one.version, one.instance)
+        return results
+
+    def _following(
+        self, session: Session, found: Described, count: int
+    ) -> Iterator[Described]:
+        """Those that follow, as long as little is to be read for it."""
+        size = 0
+        if count:
+            for one in self._index.following(session, found.instance.id, count):
+                size += len(one.header or b"")
+                if one.header is None or size > _AHEAD_SIZE:
+                    return
+                yield one
+
+    def _reads_on(self, names: Sequence[str]) -> bool:
+        """Whether an instance of the same series was asked for before."""
+        series = names[:-1]
+        is_known = series in self._read
+        self._read[series] = None
+        self._read.move_to_end(series)
+        if len(self._read) > _SERIES_READ:
+            self._read.popitem(last=False)
+        return bool(series) and is_known
 
     async def _described(self, instance: Instance, examine: Examine[T]) -> T:
         return await self._database.read(
@@ -239,10 +254,12 @@ class Contents:
         return found
 
     def _remember(self, names: Sequence[str], version: int, found: Instance) -> None:
+        """For any thread: each step is one by itself."""
         self._located[names] = version, found
-        self._located.move_to_end(names)
-        if len(self._located) > _LOCATED:
-            self._located.popitem(last=False)
+        with suppress(KeyError):
+            self._located.move_to_end(names)
+            if len(self._located) > _LOCATED:
+                self._located.popitem(last=False)
 
     async def by_uid(self, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies they are."""
@@ -354,6 +371,10 @@ class Contents:
     async def totals(self) -> Totals:
         """How much is held."""
         return await self._database.read(self._index.totals)
+
+
+def _result(found: Described, examine: Examine[T]) -> T:
+    return _examined(found.instance, (found.header, found.bulk), examine)
 
 
 def _examined(

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -19,18 +18,17 @@ from gateway.archive import Archive, FileRange, Instance, Piece
 from gateway.dicom.bulk import ReadAt
 from gateway.dicom.frames import FrameIndex, FrameIndexes, Runs, frame_runs, index_of
 from gateway.dicom.job import Job
-from gateway.dicom.pixels import (
-    PixelLayout,
-    has_pixels,
-    layout_of,
-    pixel_attributes,
-)
-from gateway.dicom.transcode import Source, can_transcode, frame_in, instance_in
-from gateway.errors import CannotTranscode, NotFound
+from gateway.dicom.known_pixels import Pixels, pixels_in
+from gateway.dicom.pixels import PixelLayout
+from gateway.dicom.transcode import Source, frame_in, instance_in
 from gateway.flight import SingleFlight
+from gateway.light import LightWork
 from gateway.pool import Pool
 
 T = TypeVar("T")
+
+#: Finds something in a header, and the job of which a picture is to be made.
+Look = Callable[[Instance, bytes, dict[str, Any]], tuple[T, Job | None]]
 
 #: Bytes of frames that are kept.
 FRAMES_KEPT = 64 * 1024 * 1024
@@ -41,29 +39,6 @@ FILES_KEPT = 1024**3
 LIGHT_AT_ONCE = 4
 #: Instances whose layout is kept.
 _LAYOUTS_KEPT = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Pixels:
-    """What is known of an instance's pixels."""
-
-    layout: PixelLayout | None  # None: there are none
-    lossy_ratio: str
-    lossy_method: str
-    is_unclear: bool = False  # there are some, and nothing tells what they are
-
-    @property
-    def known_layout(self) -> PixelLayout:
-        """The layout; raises NotFound if there is none."""
-        if self.layout is None:
-            raise NotFound("this instance has no pixels")
-        return self.layout
-
-    def can_become(self, stored: str, target: str) -> bool:
-        """Whether an instance with them can be had in a transfer syntax."""
-        if self.is_unclear:
-            return target == stored
-        return can_transcode(stored, self.layout, target)
 
 
 @dataclass(slots=True)
@@ -94,7 +69,7 @@ class Imaging:
         self._pool = pool or Pool()
         self._flight = SingleFlight()
         at_once = min(self._pool.count // workers, LIGHT_AT_ONCE)
-        self._threads = ThreadPoolExecutor(max(at_once, 1), "picture")
+        self._light = LightWork(max(at_once, 1))
         self._indexes = FrameIndexes()
         self._layouts: OrderedDict[str, Pixels] = OrderedDict()
         self._frames: OrderedDict[Hashable, bytes] = OrderedDict()
@@ -105,6 +80,7 @@ class Imaging:
 
     async def __aenter__(self) -> Self:
         await self._pool.__aenter__()
+        await self._light.__aenter__()
         return self
 
     async def __aexit__(
@@ -114,8 +90,8 @@ class Imaging:
         trace: TracebackType | None,
     ) -> None:
         await self._flight.__aexit__(kind, error, trace)
+        await self._light.__aexit__(kind, error, trace)
         await self._pool.__aexit__(kind, error, trace)
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         paths = [made.path for made in self._files.values()]
         self._files.clear()
         await asyncio.to_thread(_remove, paths)
@@ -139,11 +115,18 @@ class Imaging:
         The function takes the job, the arguments, and as `read` what reads the file if it
         is not to open it by the path in the job.
         """
-        make = self._lightly if job.is_light else self._elsewhere
-        return await self._kept(
-            _key(instance, work, job, arguments),
-            lambda: make(instance, work, job, arguments),
-        )
+        key = _key(instance, work, job, arguments)
+        if not job.is_light:
+            return await self._kept(
+                key, lambda: self._elsewhere(instance, work, job, arguments)
+            )
+        made = self._held(key)
+        if made is None:
+            made = await self._light.once(
+                key, lambda: self._made(instance, work, job, arguments)
+            )
+            self._keep_frame(key, made)
+        return made
 
     async def numbers(
         self, instance: Instance, work: Callable[..., bytes], job: Job, *arguments: Any
@@ -154,25 +137,47 @@ class Imaging:
             lambda: self._elsewhere(instance, work, job, arguments),
         )
 
-    async def _lightly(
+    async def picture_at(
+        self,
+        names: tuple[str, ...],
+        work: Callable[..., bytes],
+        look: Look[T],
+        asked: tuple[Hashable, ...],
+    ) -> tuple[Instance, T | None, bytes | None]:
+        """An instance, and the picture of the job that a look at its header gives.
+
+        There is none, but what else the look found, if there is no job or one that is
+        not light. `asked` is what the job has of numbers, options and media type. All of
+        it is done by a thread in one go: hops cost as much as a small picture. Raises
+        NotFound.
+        """
+        known = self._archive.known(*names)
+        held = self._held((work, known.blob, *asked)) if known else None
+        if known and held is not None:
+            return known, None, held
+
+        def made() -> tuple[Instance, T | None, bytes | None]:
+            found, (seen, job) = self._archive.described_here(*names, examine=look)
+            if job is None or not job.is_light:
+                return found, seen, None
+            return found, None, self._made(found, work, job, ())
+
+        instance, seen, picture = await self._light.once((work, names, *asked), made)
+        if picture is not None:
+            self._keep_frame((work, instance.blob, *asked), picture)
+        return instance, seen, picture
+
+    def _made(
         self,
         instance: Instance,
         work: Callable[..., bytes],
         job: Job,
         arguments: tuple[Any, ...],
     ) -> bytes:
-        """A picture made in a thread: there are so few that their memory is bounded."""
-
-        def make() -> bytes:
-            return self._archive.seen(
-                instance, lambda read: work(job, *arguments, read=read)
-            )
-
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._threads, make)
-        except MemoryError as error:
-            raise CannotTranscode("these pixels need too much memory") from error
+        """A picture, made here; for a thread."""
+        return self._archive.seen(
+            instance, lambda read: work(job, *arguments, read=read)
+        )
 
     async def _elsewhere(
         self,
@@ -189,9 +194,8 @@ class Imaging:
         self, key: Hashable, make: Callable[[], Coroutine[Any, Any, bytes]]
     ) -> bytes:
         """What was made under the key, or is made now, once for all who want it."""
-        found = self._frames.get(key)
+        found = self._held(key)
         if found is not None:
-            self._frames.move_to_end(key)
             return found
 
         async def made() -> bytes:
@@ -201,6 +205,12 @@ class Imaging:
             return result
 
         return await self._flight.do(key, made)
+
+    def _held(self, key: Hashable) -> bytes | None:
+        found = self._frames.get(key)
+        if found is not None:
+            self._frames.move_to_end(key)
+        return found
 
     def _keep_frame(self, key: Hashable, made: bytes) -> None:
         if key in self._frames or len(made) > self._frames_kept // 4:
@@ -237,9 +247,17 @@ class Imaging:
         instance = self._archive.known(*names)
         if instance is not None:
             return instance, await self.pixels(instance)
-        instance, pixels = await self._archive.described(*names, examine=_pixels)
+        instance, pixels = await self._archive.described(
+            *names, examine=_pixels, ahead=self._keep_pixels
+        )
         self._keep_pixels(instance, pixels)
         return instance, pixels
+
+    def known(self, *names: str) -> tuple[Instance, Pixels] | None:
+        """The same, if nothing has to be asked for it."""
+        instance = self._archive.known(*names)
+        pixels = None if instance is None else self._layouts.get(instance.blob)
+        return None if instance is None or pixels is None else (instance, pixels)
 
     async def layout(self, instance: Instance) -> PixelLayout:
         """The layout of an instance's pixels; raises NotFound if there are none."""
@@ -346,20 +364,7 @@ def _key(
 
 
 def _pixels(instance: Instance, header: bytes, places: dict[str, Any]) -> Pixels:
-    """What a header tells of pixels; for a thread."""
-    attributes = pixel_attributes(header)
-    layout = layout_of(attributes, instance.transfer_syntax, places)
-    return Pixels(
-        layout,
-        _all(attributes, "00282112"),
-        _all(attributes, "00282114"),
-        is_unclear=layout is None and has_pixels(attributes),
-    )
-
-
-def _all(attributes: Any, tag: str) -> str:
-    values = attributes.get(tag, {}).get("Value", ())
-    return "\\".join("" if value is None else str(value) for value in values)
+    return pixels_in(header, instance.transfer_syntax, places)
 
 
 def _discard(work: "asyncio.Future[int]", path: Path) -> None:

@@ -21,10 +21,10 @@ from gateway.dicomweb import (
     wado_uri,
 )
 from gateway.operations import operation_of
-from gateway.orthanc import calls, jobs, monitoring, servers, system
+from gateway.orthanc import calls, files, jobs, monitoring, servers, system
 from gateway.orthanc.routes import READ, WRITE
 from gateway.web.prepared import given_at_once
-from gateway.web.router import AtOnce, Handler, Route
+from gateway.web.router import AtOnce, Begin, Handler, Route
 
 _STUDY = "studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
@@ -153,6 +153,15 @@ _AT_ONCE: dict[Handler, AtOnce] = {
     qido.series: given_at_once,
     qido.instances: given_at_once,
     metadata.metadata: given_at_once,
+    frames.retrieve: frames.frame_at_once,
+    files.file: files.file_at_once,
+}
+
+#: What may be answered by and by: handler, and how the same begins.
+_BEGIN: dict[Handler, Begin] = {
+    qido.studies: qido.begin_studies,
+    qido.series: qido.begin_series,
+    qido.instances: qido.begin_instances,
 }
 
 
@@ -164,8 +173,12 @@ def routes(
     `wado_root` is that of WADO-URI, likewise.
     """
     for route in _all(root, wado_root, read_only=read_only):
-        operation, at_once = operation_of(route.handler), _AT_ONCE.get(route.handler)
-        yield replace(route, operation=operation, at_once=at_once)
+        yield replace(
+            route,
+            operation=operation_of(route.handler),
+            at_once=_AT_ONCE.get(route.handler),
+            begin=_BEGIN.get(route.handler),
+        )
 
 
 def _all(

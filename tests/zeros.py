@@ -13,6 +13,8 @@ from gateway.storage.sending import Sending
 class Zeros(DiskBlobs):
     """Blobs whose name is their size."""
 
+    lends = True
+
     def __init__(self) -> None:
         pass  # no folder
 

@@ -7,6 +7,7 @@ frame that is larger than its header says: the sizes are compared before.
 """
 
 import io
+import math
 import zlib
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -69,7 +70,7 @@ def decode(layout: PixelLayout, frame: bytes) -> numpy.ndarray:
     shape: tuple[int, ...] = (layout.rows, layout.columns)
     if layout.samples_per_pixel > 1:
         shape += (layout.samples_per_pixel,)
-    if array.size != numpy.prod(shape, dtype=numpy.int64):
+    if array.size != math.prod(shape):
         raise CannotTranscode("a decoded frame is not as large as it should be")
     return array.reshape(shape)
 

@@ -45,12 +45,20 @@ _TABLES_KEPT = 64
 Present = Callable[[], npt.NDArray[np.bool_]]
 
 
-def shades(attributes: Attributes, values: Values, options: RenderOptions) -> Shades:
-    """The shades of a frame; `attributes` are those that hold for it."""
+def shades(
+    attributes: Attributes, values: Values, options: RenderOptions, bits: int = 0
+) -> Shades:
+    """The shades of a frame; `attributes` are those that hold for it.
+
+    With `bits`, all values are known to have no more of them.
+    """
     if values.dtype.kind == "b":
         values = values.astype(np.uint8)
     if values.dtype.kind in "ui" and values.size:
-        low, high = int(values.min()), int(values.max())
+        window = options.window or _window(attributes)
+        if window is not None and _is_plain(attributes, values, options):
+            return _by_window(attributes, values, window, _bounds(values, bits))
+        low, high = _bounds(values)
         if high - low < _MOST_VALUES:
             return _by_table(attributes, values, options, (low, high))
     return _curve(attributes, values, lambda: np.isfinite(values), options)
@@ -62,16 +70,8 @@ def _by_table(
     options: RenderOptions,
     bounds: tuple[int, int],
 ) -> Shades:
-    """The same, each value worked out once; some rows at a time, to stay small."""
-    step = max(_BLOCK // (values.size // len(values) or 1), 1)
-    blocks = [slice(row, row + step) for row in range(0, len(values), step)]
-    window = options.window or _window(attributes)
-    if window is not None and _is_plain(attributes, values, options):
-        inverted, by_slope = is_inverted(attributes), _rescaling(attributes)
-        around = _around(*bounds), values.dtype.itemsize
-        return _looked_up_in(
-            _table(*around, *by_slope, window, inverted), values, blocks
-        )
+    """The same, each value worked out once."""
+    blocks = _blocks(values)
     domain = np.arange(bounds[0], bounds[1] + 1, dtype=np.int64)
 
     def present() -> npt.NDArray[np.bool_]:
@@ -85,6 +85,21 @@ def _by_table(
         curve = _of_all(curve, bounds[0], values.dtype.itemsize)
         return _looked_up_in(curve, values, blocks)
     return _looked_up_in(curve, values, blocks, bounds[0])
+
+
+def _blocks(values: Values) -> list[slice]:
+    """Some rows at a time, to stay small."""
+    step = max(_BLOCK // (values.size // len(values) or 1), 1)
+    return [slice(row, row + step) for row in range(0, len(values), step)]
+
+
+def _bounds(values: Values, bits: int = 0) -> tuple[int, int]:
+    """What values lie within: the smallest and the largest, or what so many bits give."""
+    if not bits:
+        return int(values.min()), int(values.max())
+    if values.dtype.kind == "u":
+        return 0, (1 << bits) - 1
+    return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
 def _looked_up_in(
@@ -114,6 +129,15 @@ def _of_all(curve: Shades, first: int, size: int) -> Shades:
 
 
 # -- the usual case: the slices of a series have one window, and much the same values ----
+
+
+def _by_window(
+    attributes: Attributes, values: Values, window: Window, bounds: tuple[int, int]
+) -> Shades:
+    inverted, line = is_inverted(attributes), _rescaling(attributes)
+    around = _around(*bounds), values.dtype.itemsize
+    curve = _table(*around, *line, window, inverted)
+    return _looked_up_in(curve, values, _blocks(values))
 
 
 def _is_plain(attributes: Attributes, values: Values, options: RenderOptions) -> bool:

@@ -151,18 +151,24 @@ def _decoded(
     """The frames, each read and decoded when its turn comes."""
     photometric = photometric_after(layout)
     index = index_for(job.source.place.name, layout, read)
+    bits = layout.bits_stored if _has_room(layout) else 0
     for number, attributes in zip(job.numbers, of_frames, strict=True):
         values = decode(layout, read_frame(layout, read, number, index))
-        yield Frame(number, attributes, _pixel_bits(layout, values), photometric)
+        if bits:
+            values = _pixel_bits(layout, values)
+        yield Frame(number, attributes, values, photometric, bits)
+
+
+def _has_room(layout: PixelLayout) -> bool:
+    """Whether there are bits around samples, which may be overlays (PS3.5 8.1.1)."""
+    if layout.transfer_syntax not in _WHOLE_WORDS or layout.is_floating_point:
+        return False
+    return 0 < layout.bits_stored < layout.bits_allocated != 1
 
 
 def _pixel_bits(layout: PixelLayout, values: Values) -> Values:
-    """Samples without the bits around them, which may be overlays (PS3.5 8.1.1)."""
+    """Samples without the bits around them."""
     spare = layout.bits_allocated - layout.bits_stored
-    if layout.transfer_syntax not in _WHOLE_WORDS or layout.is_floating_point:
-        return values
-    if not 0 < spare < layout.bits_allocated or layout.bits_allocated == 1:
-        return values
     above = layout.bits_allocated - 1 - layout.high_bit
     above = above if 0 <= above <= spare else spare
     if above == spare and _is_within(layout, values):
@@ -175,11 +181,10 @@ def _is_within(layout: PixelLayout, values: Values) -> bool:
     """Whether there is nothing in the bits around samples but their sign."""
     if not values.size:
         return True
-    low, high = int(values.min()), int(values.max())
     if not layout.pixel_representation:
-        return high < 1 << layout.bits_stored
+        return int(values.max()) < 1 << layout.bits_stored
     end = 1 << (layout.bits_stored - 1)
-    return -end <= low and high < end
+    return -end <= int(values.min()) and int(values.max()) < end
 
 
 # -- long values -------------------------------------------------------------------------

@@ -37,6 +37,8 @@ _OTHERS = frozenset(
         pictures.OPTICAL_PATHS,
     }
 )
+_IMAGE_GROUPS = frozenset({"0028", "5200"})
+_EVER = _OTHERS | annotations.TEXT_TAGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,16 @@ class Frame:
     attributes: Attributes  # those that hold for it
     values: Values  # as stored: rows, columns and, of colour, samples
     photometric: str  # what the samples mean now
+    bits: int = 0  # that samples have, if that is fewer than there is room for
+
+
+def attributes_ever(attributes: Attributes) -> Attributes:
+    """Those that any picture may depend on: few of what a header has."""
+    return {
+        tag: element
+        for tag, element in attributes.items()
+        if tag[:4] in _IMAGE_GROUPS or tag in _EVER or tag[:2] == "60"
+    }
 
 
 def attributes_of(
@@ -74,7 +86,8 @@ def picture(frame: Frame, options: RenderOptions) -> tuple[Image.Image, bytes | 
     if frame.photometric in _MONOCHROME or (
         frame.values.ndim == 2 and frame.photometric != PALETTE
     ):
-        image = Image.fromarray(shades(frame.attributes, frame.values, options))
+        grey = shades(frame.attributes, frame.values, options, frame.bits)
+        image = Image.fromarray(grey)
     else:
         image = Image.fromarray(
             colours(frame.attributes, frame.values, frame.photometric)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -26,13 +27,14 @@ from gateway.dicomweb.frame_types import (
     wanted_by,
     what_there_is,
 )
-from gateway.errors import BadRequest, NotAcceptable
+from gateway.errors import BadRequest, GatewayError, NotAcceptable
 from gateway.imaging import Imaging
 from gateway.web.context import accept, gateway, instance_address, public_root
 from gateway.web.context import uids as uids_of
 from gateway.web.files import Section, send_file
-from gateway.web.replies import streaming
+from gateway.web.replies import PLAIN, streaming
 from gateway.web.transmission import Answer, Body, transmit
+from gateway.web.whole import Whole
 from gateway.wire import multipart
 
 _LONGEST_NUMBER = 9
@@ -85,6 +87,40 @@ async def retrieve(
     if runs is not None:
         return await _given(request, found, runs)
     return await _made(request, found)
+
+
+def frame_at_once(
+    request: web.Request, study: str, series: str, instance: str, frames: str = ""
+) -> Whole | None:
+    """The same for one frame that lies in memory as it is wanted."""
+    parts = gateway(request)
+    known = parts.imaging.known(study, series, instance)
+    layout = None if known is None else known[1].layout
+    if known is None or layout is None or layout.encapsulated:
+        return None
+    try:
+        (number,) = _numbers(frames)
+        check_number(layout, number)
+        chosen = _chosen(request, layout, one=True)
+    except (GatewayError, ValueError):
+        return None  # what is wrong, or more, is for `retrieve`
+    if chosen is None or chosen.single:
+        return None
+    if chosen.transfer_syntax != as_stored(layout.transfer_syntax):
+        return None
+    held, span = known[0], native_run(layout, number)
+    if span is None:
+        return None
+    found = Frames(held, layout, [number], chosen, location_of(request, held))
+    run: list[Piece] = [Archive.file_range(held, span[0], span[0] + span[1])]
+    boundary = multipart.new_boundary()
+    pieces = pieces_of(found, [run], boundary, first=True)
+    body = parts.archive.at_once([*pieces, multipart.closing(boundary)])
+    return (
+        None
+        if body is None
+        else Whole.of(HTTPStatus.OK, _headers(found, boundary), body)
+    )
 
 
 def _chosen(request: web.Request, layout: PixelLayout, *, one: bool) -> Wanted | None:
@@ -231,12 +267,12 @@ async def bodies(
 
 
 def _response(found: Frames, boundary: str) -> web.StreamResponse:
-    response = Answer(headers={"Vary": "Accept, Authorization"})
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Content-Type"] = multipart.content_type(
-        found.wanted.media_type, boundary
-    )
-    return response
+    return Answer(headers=_headers(found, boundary))
+
+
+def _headers(found: Frames, boundary: str) -> dict[str, str]:
+    content_type = multipart.content_type(found.wanted.media_type, boundary)
+    return {**PLAIN, "Content-Type": content_type}
 
 
 # -- frames that are made ----------------------------------------------------------------

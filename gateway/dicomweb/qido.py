@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 from aiohttp import web
 
-from gateway.archive import Found, Remaining
+from gateway.archive import Found, Page, Remaining, Wanted
 from gateway.dicom.dictionary import tag_of
 from gateway.dicom.filters import Filter, parse_filter
 from gateway.dicom.hierarchy import Level
@@ -18,6 +18,8 @@ from gateway.errors import BadRequest
 from gateway.web.context import check_charset, chosen, gateway, public_root, uid
 from gateway.web.prepared import Preparation, given_again
 from gateway.web.replies import JSON, XML, json_array, warning, xml_documents
+from gateway.web.turns import LONGEST, Turn
+from gateway.web.whole import Whole
 from gateway.wire.media import Choice, Offer
 
 _CHOICE = Choice(
@@ -34,6 +36,9 @@ _LARGEST = 2**63 - 1
 
 #: Matches of a page that are found before the answer begins, to tell whether that is all.
 _LONGEST_PAGE = 2000
+
+#: Matches of a page that is likely to be answered by and by.
+_SHORT_PAGE = 200
 
 #: Parameters that are no attributes; `accept` and `charset` are about the answer.
 _WORDS = frozenset(
@@ -59,32 +64,86 @@ async def instances(
     return await _search(request, Level.INSTANCE, study, series)
 
 
+def begin_studies(turn: Turn) -> bool:
+    """Begin the same as `studies`."""
+    return _begin(turn, Level.STUDY)
+
+
+def begin_series(turn: Turn, study: str | None = None) -> bool:
+    """Begin the same as `series`."""
+    return _begin(turn, Level.SERIES, study)
+
+
+def begin_instances(
+    turn: Turn, study: str | None = None, series: str | None = None
+) -> bool:
+    """Begin the same as `instances`."""
+    return _begin(turn, Level.INSTANCE, study, series)
+
+
 async def _search(
     request: web.Request, level: Level, *within: str | None
 ) -> web.StreamResponse:
     again = await given_again(request)
     if again is not None:
         return again
-    offer = chosen(request, _CHOICE)
-    check_charset(request)
+    as_xml = _is_xml(request)
     query = _query(request, level, within)
-    as_xml = offer is not None and (offer.inner or offer.kind).endswith("xml")
     preparation = Preparation(request, as_xml)
     present = _presenter(public_root(request), to_xml if as_xml else orjson.dumps)
     reply = xml_documents if as_xml else json_array
-    page = None if query.limit is None else min(query.limit, _LONGEST_PAGE)
+    page = _size_of_page(query)
     archive = gateway(request).archive
     async with archive.find(query, present, preparation.is_wanted, page) as look:
         known = await preparation.known(look.state)
         if known is not None:
             return known
         texts = await _page(page, look.groups)
-        warnings = list(_warnings(query))
-        if look.remaining is not None:
-            warnings += _of_more(look.remaining)
-        headers = preparation.headers | warning(request, *warnings)
+        warned = warning(request, *_warnings(query, look.remaining))
+        headers = preparation.headers | warned
         with preparation.gathering(look.state) as gathering:
             return await reply(request, texts, headers, gathering)
+
+
+def _begin(turn: Turn, level: Level, *within: str | None) -> bool:
+    """Begin a search that is likely to find little, of which JSON is wanted."""
+    request = turn.request
+    query = _query(request, level, within)
+    if _is_xml(request) or _is_wide(query):
+        return False
+    preparation = Preparation(request, False)
+
+    def made(page: Page | None) -> Whole | None:
+        if page is None:
+            return None
+        if page.found is None:
+            return preparation.known_at_once(page.state)
+        warned = warning(request, *_warnings(query, page.remaining))
+        body = b"[" + b",".join(page.found) + b"]"
+        return preparation.whole(page.state, {**warned, "Content-Type": JSON}, body)
+
+    present = _presenter(public_root(request), orjson.dumps)
+    page, most = _size_of_page(query), LONGEST - len("[]")
+    wanted = Wanted(query, present, preparation.is_wanted, page, most)
+    return gateway(request).archive.find_soon(wanted, turn.then(made))
+
+
+def _is_xml(request: web.Request) -> bool:
+    """Whether matches are to be written in XML; raises BadRequest, NotAcceptable."""
+    offer = chosen(request, _CHOICE)
+    check_charset(request)
+    return offer is not None and (offer.inner or offer.kind).endswith("xml")
+
+
+def _is_wide(query: Query) -> bool:
+    """Whether a search is likely to find more than is answered by and by."""
+    if query.limit is not None:
+        return query.limit > _SHORT_PAGE
+    return query.level is Level.INSTANCE and not query.names("00080018")
+
+
+def _size_of_page(query: Query) -> int | None:
+    return None if query.limit is None else min(query.limit, _LONGEST_PAGE)
 
 
 async def _page(
@@ -116,9 +175,10 @@ def _presenter(
     def present(found: Found) -> bytes:
         names = ("studies", "series", "instances")
         pairs = zip(names, found.uids, strict=False)
-        url = root + "/".join(f"{name}/{uid}" for name, uid in pairs)
-        shown = {**found.attributes, "00081190": {"vr": "UR", "Value": [url]}}
-        return write(dict(sorted(shown.items())))
+        url = root + "/".join([f"{name}/{uid}" for name, uid in pairs])
+        shown = found.attributes
+        shown["00081190"] = {"vr": "UR", "Value": [url]}
+        return write(shown)
 
     return present
 
@@ -226,14 +286,15 @@ def _order(request: web.Request) -> tuple[Sorting, ...]:
     return tuple(found)
 
 
-def _warnings(query: Query) -> Iterator[str]:
-    """What the search does not honour (PS3.18 8.3.4, PS3.4 C.2.2.2.5)."""
-    kinds = {filter_.vr for filter_ in query.filters}
-    if query.names("00080201") and kinds & TEMPORAL:
+def _warnings(query: Query, remaining: Remaining | None) -> Iterator[str]:
+    """What the search does not honour (PS3.18 8.3.4, PS3.4 C.2.2.2.5), and what it left."""
+    if query.names("00080201") and TEMPORAL & {one.vr for one in query.filters}:
         yield (
             "Dates and times are not adjusted to TimezoneOffsetFromUTC."
             " They have been compared as they are stored."
         )
+    if remaining is not None:
+        yield from _of_more(remaining)
 
 
 def _of_more(remaining: Remaining) -> list[str]:

@@ -25,16 +25,24 @@ from gateway.dicom.render_options import (
     thumbnail_of,
 )
 from gateway.dicom.subject import Kind
-from gateway.dicomweb import showing, states
+from gateway.dicomweb import looking, showing, states
 from gateway.dicomweb.gathered import LEFT_OUT
+from gateway.dicomweb.looking import Shown
 from gateway.dicomweb.picture_parts import PARTS, SINGLES, in_parts
-from gateway.dicomweb.showing import Shown
 from gateway.errors import BadRequest, NotFound
 from gateway.web.conditional import etag, not_modified
-from gateway.web.context import accept, gateway, instance_address, public_root
+from gateway.web.context import (
+    accept,
+    chosen,
+    gateway,
+    instance_address,
+    public_root,
+)
 from gateway.web.context import uids as uids_of
 from gateway.web.replies import MULTIPART
 from gateway.wire.media import Offer
+
+_CHOICE = showing.Pictures(*SINGLES, *PARTS)
 
 #: The box that a thumbnail fits into when the request names none.
 THUMBNAIL_SIDE = 256
@@ -51,13 +59,28 @@ async def rendered(
     """The pictures of a study, series or instance."""
     uids = uids_of(study, series, instance)
     options = rendered_options(request.query)
-    archive = gateway(request).archive
     if len(uids) < Level.INSTANCE:
         return await _several(request, uids, options)
-    one = await showing.found(archive, *uids)
+    kind, one = _single(request), None
+    if kind is not None:
+        found, one, made = await showing.first_picture(
+            gateway(request), uids, options, kind
+        )
+        if made is not None:
+            return await showing.send_first(request, found, options, kind, made)
+    if one is None:
+        one = await looking.found(gateway(request).archive, *uids)
     if one.subject.is_state:
         return await states.rendered(request, one.instance, options)
     return await _instance(request, one, options)
+
+
+def _single(request: web.Request) -> str | None:
+    """The media type of the one picture that is wanted, unless the client may hold it."""
+    offer = chosen(request, _CHOICE)
+    if offer is None or offer.kind in (MULTIPART, GIF):
+        return None
+    return None if "If-None-Match" in request.headers else offer.kind
 
 
 async def _instance(
@@ -94,7 +117,7 @@ async def _found_frames(
 ) -> tuple[Shown, list[int]]:
     numbers = frame_numbers(frames)
     archive = gateway(request).archive
-    one = await showing.found(archive, *uids_of(*uids))
+    one = await looking.found(archive, *uids_of(*uids))
     if one.subject.kind is not Kind.IMAGE:
         raise NotFound("this instance has no frames that can be shown")
     if max(numbers) > one.subject.frames:
@@ -125,7 +148,7 @@ async def _several(
 ) -> web.StreamResponse:
     """The pictures of a study or series."""
     archive = gateway(request).archive
-    instances, others = await showing.images(archive, Level(len(uids)), uids)
+    instances, others = await looking.images(archive, Level(len(uids)), uids)
     if len(instances) + others < 2:
         only = await _only(request, uids, instances)
         return await _instance(request, only, options)
@@ -153,7 +176,7 @@ async def _only(
     """The one instance that can be shown of a study or series."""
     archive = gateway(request).archive
     if images:
-        return await showing.shown(archive, images[0])
+        return await looking.shown(archive, images[0])
     async for one in _all_shown(request, uids):
         if one.subject.kind is not Kind.NOTHING:
             return one
@@ -167,7 +190,7 @@ async def _all_shown(
     async with aclosing(archive.instances(Level(len(uids)), *uids)) as groups:
         async for group in groups:
             for instance in group:
-                yield await showing.shown(archive, instance)
+                yield await looking.shown(archive, instance)
 
 
 async def _located(
@@ -218,9 +241,9 @@ async def thumbnail(
     options = thumbnail_of(rendered_options(request.query), THUMBNAIL_SIDE)
     archive = gateway(request).archive
     if len(uids) == Level.INSTANCE:
-        one = await showing.found(archive, *uids)
+        one = await looking.found(archive, *uids)
     else:
-        found, _ = await showing.images(archive, Level(len(uids)), uids)
+        found, _ = await looking.images(archive, Level(len(uids)), uids)
         one = await _standing(request, uids, found)
     offer = showing.chosen(accept(request), SINGLES)
     if one.subject.kind is not Kind.IMAGE:
@@ -235,7 +258,7 @@ async def _standing(
     """What stands for a study or series: an image, or else what has an icon."""
     archive = gateway(request).archive
     if images:
-        return await showing.shown(archive, images[len(images) // 2])
+        return await looking.shown(archive, images[len(images) // 2])
     async for one in _all_shown(request, uids):
         if one.subject.word:
             return one

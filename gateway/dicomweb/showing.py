@@ -10,27 +10,26 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
 
-from gateway.archive import Archive, Instance
+from gateway.archive import Instance
 from gateway.dicom import report
-from gateway.dicom.codecs import can_decode
-from gateway.dicom.hierarchy import Attributes, Level
+from gateway.dicom.hierarchy import Attributes
 from gateway.dicom.icons import icon
 from gateway.dicom.job import Job, needed, perform
 from gateway.dicom.pictures import GIF, JP2, JPEG, KINDS, PNG
 from gateway.dicom.presentation import with_state
 from gateway.dicom.render import attributes_of
 from gateway.dicom.render_options import RenderOptions, check_quality
-from gateway.dicom.subject import DOCUMENT, Kind, Subject, subject_of
+from gateway.dicom.subject import DOCUMENT, Kind, Subject
 from gateway.dicom.transcode import Source
 from gateway.dicom.xml import to_xml
-from gateway.dicomweb import bulk
+from gateway.dicomweb import bulk, looking
+from gateway.dicomweb.looking import Header, Shown
 from gateway.errors import NotAcceptable, NotFound, TooLarge
 from gateway.places import NOWHERE
 from gateway.web.conditional import etag, not_modified
@@ -38,7 +37,7 @@ from gateway.web.context import Gateway, check_charset, gateway
 from gateway.web.files import send_file
 from gateway.web.replies import warning
 from gateway.web.transmission import send_made
-from gateway.wire.media import MediaType, Offer, choose
+from gateway.wire.media import Choice, MediaType, Offer, accept_of, choose
 
 T = TypeVar("T")
 
@@ -54,87 +53,7 @@ _TEXTS = (_HTML, _PLAIN, _XML)
 _ALIASES = {"image/jpg": JPEG, "image/pjpeg": JPEG, "image/j2k": JP2}
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
 
-__all__ = ["GIF", "JPEG", "KINDS", "PNG", "Shown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The attributes of an instance, and where those values lie that its file keeps."""
-
-    attributes: Attributes
-    places: dict[str, tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """An instance, and what there is to see of it."""
-
-    instance: Instance
-    subject: Subject
-    header: Header | None = None  # of one that is shown at once
-
-
-async def shown(archive: Archive, instance: Instance) -> Shown:
-    """What there is to see of an instance."""
-
-    def examine(header: bytes, places: dict[str, Any]) -> Subject:
-        return subject_of(orjson.loads(header), instance.transfer_syntax, places)
-
-    return Shown(instance, await archive.header(instance, examine))
-
-
-async def found(archive: Archive, *uids: str) -> Shown:
-    """What there is to see of the instance at an address; raises NotFound."""
-
-    def examine(
-        instance: Instance, header: bytes, places: dict[str, Any]
-    ) -> tuple[Subject, Header]:
-        attributes = orjson.loads(header)
-        subject = subject_of(attributes, instance.transfer_syntax, places)
-        return subject, Header(attributes, places)
-
-    instance, (subject, header) = await archive.described(*uids, examine=examine)
-    return Shown(instance, subject, header)
-
-
-async def images(
-    archive: Archive, level: Level, uids: Sequence[str]
-) -> tuple[list[Instance], int]:
-    """The instances with an image that can be shown, in order; how many have another."""
-    held: dict[tuple[str, str, str], Instance] = {}
-    async with aclosing(archive.instances(level, *uids)) as groups:
-        async for group in groups:
-            held |= {(one.study, one.series, one.uid): one for one in group}
-
-    def is_image(study: str, series: str, uid: str, header: bytes) -> Any:
-        instance = held.get((study, series, uid))
-        return instance and (instance, _has_image(header, instance.transfer_syntax))
-
-    found: list[Instance] = []
-    others = 0
-    async with aclosing(archive.headers(level, *uids, present=is_image)) as told:
-        async for pairs in told:
-            for instance, can_be_shown in filter(None, pairs):
-                if can_be_shown:
-                    found.append(instance)
-                others += can_be_shown is False
-    return found, others
-
-
-def _has_image(header: bytes, transfer_syntax: str) -> bool | None:
-    """Whether there is an image that can be shown; None if there is none at all."""
-    if b'"7FE000' not in header:
-        return None
-    attributes: Attributes = orjson.loads(header)
-    places = {
-        tag.lower(): (0, 0)
-        for tag in attributes
-        if tag.startswith("7FE0") and "BulkDataURI" in attributes[tag]
-    }
-    subject = subject_of(attributes, transfer_syntax, places)
-    if subject.layout is None:
-        return None
-    return can_decode(subject.layout)
+__all__ = ["GIF", "JPEG", "KINDS", "PNG"]
 
 
 # -- what can be given -------------------------------------------------------------------
@@ -145,6 +64,16 @@ def without_aliases(ranges: Sequence[MediaType]) -> list[MediaType]:
     return [
         MediaType(_ALIASES.get(r.kind, r.kind), r.parameters, (), r.q) for r in ranges
     ]
+
+
+class Pictures(Choice):
+    """Pictures that clients choose among, by whatever names they have for them."""
+
+    def _choose(
+        self, query_values: tuple[str, ...], header_values: tuple[str, ...]
+    ) -> Offer | None:
+        ranges = accept_of(query_values, header_values)
+        return choose(without_aliases(ranges), self._offers)
 
 
 def chosen(ranges: Sequence[MediaType], offers: Sequence[Offer]) -> Offer:
@@ -187,6 +116,26 @@ async def picture(
     return await _done(parts, one, job)
 
 
+async def first_picture(
+    parts: Gateway, uids: tuple[str, ...], options: RenderOptions, kind: str
+) -> tuple[Instance, Shown | None, bytes | None]:
+    """The instance at an address, and the picture of its first frame if that is light.
+
+    If not, what there is to see of it. Raises NotFound.
+    """
+
+    def look(
+        instance: Instance, header: bytes, places: dict[str, Any]
+    ) -> tuple[Shown, Job | None]:
+        one = looking.at_once(instance, header, places)
+        if one.subject.kind is not Kind.IMAGE or one.header is None:
+            return one, None
+        check_quality(options, kind)
+        return one, _prepared(one, one.header, (1,), options, kind)
+
+    return await parts.imaging.picture_at(uids, perform, look, ((1,), options, kind))
+
+
 async def pictures_of_frames(
     parts: Gateway,
     one: Shown,
@@ -216,7 +165,7 @@ async def pictures(
     """The picture of each image; of one with several frames, that stands for it."""
 
     async def made(instance: Instance) -> tuple[Instance, bytes]:
-        one = await shown(parts.archive, instance)
+        one = await looking.shown(parts.archive, instance)
         number = [one.subject.representative]
         return instance, await picture(parts, one, number, options, kind)
 
@@ -243,21 +192,31 @@ async def _job(
     if len(numbers) > MOST_FRAMES:
         raise TooLarge(f"more than {MOST_FRAMES} frames in one picture")
 
-    def prepared(header: Header) -> tuple[list[Attributes], dict[str, Any]]:
-        attributes = attributes_of(header.attributes, numbers, options)
-        if state is not None:
-            uid = one.instance.uid
-            pairs = zip(attributes, numbers, strict=True)
-            attributes = [with_state(each, state, uid, n) for each, n in pairs]
-        return attributes, needed(attributes, header.places)
+    def prepared(header: Header) -> Job:
+        return _prepared(one, header, numbers, options, kind, state)
 
     if one.header is not None and len(numbers) == 1:
-        attributes, places = prepared(one.header)
-    else:
-        attributes, places = await parts.archive.header(
-            one.instance, lambda text, at: prepared(Header(orjson.loads(text), at))
-        )
+        return prepared(one.header)
+    return await parts.archive.header(
+        one.instance, lambda text, at: prepared(Header(orjson.loads(text), at))
+    )
+
+
+def _prepared(
+    one: Shown,
+    header: Header,
+    numbers: Sequence[int],
+    options: RenderOptions,
+    kind: str,
+    state: Attributes | None = None,
+) -> Job:
+    attributes = attributes_of(header.attributes, numbers, options)
+    if state is not None:
+        uid = one.instance.uid
+        pairs = zip(attributes, numbers, strict=True)
+        attributes = [with_state(each, state, uid, n) for each, n in pairs]
     source = Source(NOWHERE, one.instance.transfer_syntax, one.subject.layout)
+    places = needed(attributes, header.places)
     return Job(source, tuple(numbers), attributes, places, options, kind)
 
 
@@ -300,13 +259,36 @@ async def send_picture(
 ) -> web.StreamResponse:
     """Answer with one picture, unless the client holds it already."""
     headers = common_headers(request, options)
-    shown_as = options.presentation.state if options.presentation else ""
-    tag = etag(request, one.instance.blob, numbers, kind, shown_as)
+    tag = _tag(request, one.instance, numbers, options, kind)
     held = not_modified(request, tag, headers)
     if held is not None:
         return held
-    data = await picture(gateway(request), one, numbers, options, kind, state)
-    return await send_made(request, data, kind, headers)
+    made = await picture(gateway(request), one, numbers, options, kind, state)
+    return await send_made(request, made, kind, headers)
+
+
+async def send_first(
+    request: web.Request,
+    instance: Instance,
+    options: RenderOptions,
+    kind: str,
+    made: bytes,
+) -> web.StreamResponse:
+    """Answer a client that holds nothing with the picture of the first frame."""
+    headers = common_headers(request, options)
+    headers["ETag"] = _tag(request, instance, [1], options, kind)
+    return await send_made(request, made, kind, headers)
+
+
+def _tag(
+    request: web.Request,
+    instance: Instance,
+    numbers: Sequence[int],
+    options: RenderOptions,
+    kind: str,
+) -> str:
+    shown_as = options.presentation.state if options.presentation else ""
+    return etag(request, instance.blob, numbers, kind, shown_as)
 
 
 async def send_icon(

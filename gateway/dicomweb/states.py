@@ -17,10 +17,10 @@ from gateway.dicom.hierarchy import Attributes, Level
 from gateway.dicom.presentation import presentation_of, referenced_images
 from gateway.dicom.render_options import RenderOptions
 from gateway.dicom.subject import Kind
-from gateway.dicomweb import showing
+from gateway.dicomweb import looking, showing
 from gateway.dicomweb.gathered import GONE
+from gateway.dicomweb.looking import Shown
 from gateway.dicomweb.picture_parts import PARTS, SINGLES, in_parts
-from gateway.dicomweb.showing import Shown
 from gateway.errors import BadRequest, NotAcceptable, NotFound, TooLarge
 from gateway.web.conditional import etag, not_modified
 from gateway.web.context import accept, gateway, instance_address, public_root
@@ -110,7 +110,7 @@ async def _images(
         except NotFound:
             lost = True
             continue
-        one = await showing.shown(archive, instance)
+        one = await looking.shown(archive, instance)
         if one.subject.kind is not Kind.IMAGE:
             raise NotAcceptable("this presentation state concerns what is no image")
         if one.subject.frames > showing.MOST_FRAMES:

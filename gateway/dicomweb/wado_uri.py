@@ -16,8 +16,8 @@ from gateway.dicom.pictures import GIF, KINDS
 from gateway.dicom.pixels import EXPLICIT_LITTLE_ENDIAN
 from gateway.dicom.render_options import RenderOptions, uri_options
 from gateway.dicom.subject import Kind, Subject
-from gateway.dicomweb import showing, states
-from gateway.dicomweb.showing import Shown
+from gateway.dicomweb import looking, showing, states
+from gateway.dicomweb.looking import Shown
 from gateway.errors import BadRequest, NotAcceptable, NotFound
 from gateway.web.context import accept, gateway
 from gateway.web.files import Section, send_file
@@ -54,7 +54,7 @@ async def retrieve(request: web.Request) -> web.StreamResponse:
     uids = _uids(query)
     options = uri_options(query)
     ranges = _ranges(request, query)
-    one = await showing.shown(gateway(request).archive, await _find(request, uids))
+    one = await looking.shown(gateway(request).archive, await _find(request, uids))
     offer = showing.chosen(ranges, _offers(one.subject))
     if offer.kind == _DICOM:
         if "presentationUID" in query:

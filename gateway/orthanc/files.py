@@ -17,14 +17,17 @@ from gateway.dicom.transcode import can_transcode
 from gateway.dicom.xml import to_xml
 from gateway.errors import BadRequest, NotFound
 from gateway.orthanc.answers import reply
+from gateway.web import files
 from gateway.web.context import accept, gateway
 from gateway.web.files import Section, send_file
+from gateway.web.whole import Whole
 from gateway.wire.media import Offer, choose
 
 _DICOM = "application/dicom"
 _JSON = "application/dicom+json"
 _XML = "application/dicom+xml"
 _OFFERS = (Offer(_DICOM), Offer(_JSON), Offer(_XML))
+_ANY = frozenset({"*/*", _DICOM})  # what is accepted, if it is nothing else
 _OCTETS = "application/octet-stream"
 _ITEM_HEADER = 8  # bytes before each fragment
 
@@ -38,11 +41,24 @@ async def file(request: web.Request, orthanc_id: str) -> web.StreamResponse:
     target = request.query.get("transcode", instance.transfer_syntax)
     if not is_uid(target):
         raise BadRequest(f"Unknown transfer syntax: {target[:64]}")
-    name = f'attachment; filename="{instance.orthanc_id}.dcm"'
-    headers = {"Content-Disposition": name}
+    headers = _named(instance)
     if target == instance.transfer_syntax:
         return await send_file(request, instance, _DICOM, headers)
     return await _transcoded(request, instance, target, headers)
+
+
+def file_at_once(request: web.Request, orthanc_id: str) -> Whole | None:
+    """The same, where there is nothing to ask and nothing to make."""
+    instance = gateway(request).archive.known(orthanc_id)
+    wanted = request.headers.get("Accept", "*/*")
+    if instance is None or wanted not in _ANY or request.rel_url.raw_query_string:
+        return None
+    return files.file_at_once(request, instance, _DICOM, _named(instance))
+
+
+def _named(instance: Instance) -> dict[str, str]:
+    name = f'attachment; filename="{instance.orthanc_id}.dcm"'
+    return {"Content-Disposition": name}
 
 
 async def _transcoded(

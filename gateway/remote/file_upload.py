@@ -6,6 +6,7 @@ passes here. With TLS they are read and written.
 
 import asyncio
 import errno
+import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
@@ -118,16 +119,16 @@ class FileUpload(Payload):
         await emptied(transport, writer.drain)
         with own_socket(transport) as connection:
             try:
-                while not await self._pushed(sending, connection.fileno()):
+                while not await self._pushed(sending, connection):
                     await writable(connection)
             finally:
                 sending.close()
 
-    async def _pushed(self, sending: Sending, descriptor: int) -> bool:
+    async def _pushed(self, sending: Sending, connection: socket.socket) -> bool:
         """Send what the other takes at once; whether that was all."""
         self._silence.rest()  # it may be our disk that is waited for
         try:
-            return await in_thread(lambda: sending.push(descriptor, STEP))
+            return await in_thread(lambda: sending.push(connection, STEP))
         finally:
             self._silence.moved()
             self._tell(min(sending.sent, self._length))

@@ -144,7 +144,9 @@ class DiskBlobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.packs = False  # whether small blobs go into packs; known with the lane
+        # What the file system can do is known with the lane.
+        self.packs = False  # whether small blobs go into packs
+        self.lends = False  # whether the network may have the memory that holds packs
         self._kept = folder / "blobs"
         self._arriving = folder / "incoming"
         self._mine = self._arriving
@@ -163,7 +165,8 @@ class DiskBlobs:
                 break
         for folder in (self.folder, self._arriving):
             flush_folder(folder)
-        self.packs = packs.can_pack(self._mine)
+        able = packs.abilities_of(self._mine)
+        self.packs, self.lends = able.packs, able.lends
         self._pack = PackWriter(self._mine, new_name, self._place_of_pack)
 
     def close_lane(self) -> None:
@@ -269,11 +272,12 @@ class DiskBlobs:
                 return self._kept_at(name)
             return Place(str(Path(f"/proc/self/fd/{opened.descriptor}").readlink()))
 
-    def remove(self, names: Iterable[str]) -> list[str]:
+    def remove(self, names: Iterable[str], *, seen: bool = True) -> list[str]:
         """Remove blobs whose rows are gone, and folders that they leave empty.
 
         When this returns, no loss of power brings them back. Blobs in packs that
         somebody reads just now stay, and are returned: they are to be removed later.
+        Of what was never `seen`, having had no rows, nothing is on its way to anybody.
         """
         busy: list[str] = []
         emptied: list[str] = []
@@ -286,7 +290,9 @@ class DiskBlobs:
             else:
                 packed.setdefault(pack, []).append(name)
         for pack, some in packed.items():
-            stay, is_gone = packs.take_out(self._place_of_pack(pack), some)
+            stay, is_gone = packs.take_out(
+                self._place_of_pack(pack), some, lent=self.lends and seen
+            )
             busy += stay
             if is_gone:
                 emptied.append(pack)

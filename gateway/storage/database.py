@@ -17,13 +17,14 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from gateway.errors import BadConfiguration, Busy, StorageFull
-from gateway.storage.threads import Threads
+from gateway.storage.threads import Tell, Threads
+from gateway.storage.troubles import told_as_ours
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -100,19 +101,6 @@ class Database(Protocol):
         self, work: Callable[[Session], Iterator[T]], rows: int = STREAM_ROWS
     ) -> AsyncGenerator[list[T], None]:
         """Run work that yields, handing over what it yields in lists of so many."""
-
-
-#: Somebody else has the database for longer than we wait.
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-
-_UNUSABLE = frozenset(
-    {
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_READONLY,
-    }
-)
 
 
 class SqliteSession:
@@ -221,7 +209,7 @@ class SqliteDatabase:
             raise
 
     def _connect(self, cache: int) -> sqlite3.Connection:
-        with self._telling():
+        with told_as_ours(self._path):
             connection = sqlite3.connect(
                 self._path,
                 timeout=_BUSY_SECONDS,
@@ -241,26 +229,10 @@ class SqliteDatabase:
             return connection
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Turn SQLite's errors that somebody can do something about into ours."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            # The extended code tells more in its upper bytes.
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code == sqlite3.SQLITE_FULL:
-                raise StorageFull from error
-            if code in _BUSY:
-                raise Busy("the index is busy") from error
-            if code in _UNUSABLE:
-                raise BadConfiguration(f"{self._path}: {error}") from error
-            raise
-
-    @contextmanager
     def _transaction(self) -> Iterator[SqliteSession]:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
-            with self._telling():
+            with told_as_ours(self._path):
                 session = SqliteSession(self._write)
                 self._write.execute("BEGIN IMMEDIATE")
                 try:
@@ -299,11 +271,10 @@ class SqliteDatabase:
 
         return await self._writer.run(run)
 
-    def _kept(self) -> sqlite3.Connection | None:
-        try:
-            return self._idle.pop()  # in one step: several threads may want it
-        except IndexError:
-            return None
+    def _lend(self) -> sqlite3.Connection:
+        with suppress(IndexError):  # in one step: several threads may want it
+            return self._idle.pop()
+        return self._connect(_READER_CACHE)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         if len(self._idle) < READERS:
@@ -313,27 +284,40 @@ class SqliteDatabase:
 
     async def read(self, work: Callable[[Session], T]) -> T:
         """Run work that only reads."""
-
-        def run() -> T:
-            connection = self._kept() or self._connect(_READER_CACHE)
-            session = SqliteSession(connection)
-            try:
-                with self._telling():
-                    return work(session)
-            finally:
-                session.close()
-                self._give_back(connection)
-
         self.reads += 1
         try:
             async with self._places:
                 # Work may use more than the connection: who is cancelled waits for it.
-                return await self._readers.run(run)
+                return await self._readers.run(partial(self.read_here, work))
         finally:
             self.reads -= 1
 
-    def _lend(self) -> sqlite3.Connection:
-        return self._kept() or self._connect(_READER_CACHE)
+    def read_soon(self, work: Callable[[Session], Any], tell: Tell) -> bool:
+        """Run work that only reads, for who waits in no task.
+
+        `tell` is called in the loop's thread once it is done. False if there is no place.
+        """
+
+        def told(result: Any, error: BaseException | None) -> None:
+            self.reads -= 1
+            tell(result, error)
+
+        has_place = not self._places.locked()  # while it has a thread it needs no other
+        if has_place:
+            self.reads += 1
+            self._readers.ask(partial(self.read_here, work), told)
+        return has_place
+
+    def read_here(self, work: Callable[[Session], T]) -> T:
+        """The same for one of a few threads: it blocks."""
+        connection = self._lend()
+        session = SqliteSession(connection)
+        try:
+            with told_as_ours(self._path):
+                return work(session)
+        finally:
+            session.close()
+            self._give_back(connection)
 
     async def stream(
         self, work: Callable[[Session], Iterator[T]], rows: int = STREAM_ROWS

@@ -20,6 +20,28 @@ def is_plain(transport: asyncio.Transport | None) -> bool:
     )
 
 
+def write_at_once(transport: asyncio.Transport, head: bytes, body: memoryview) -> None:
+    """Write both, the body without a copy as far as the socket takes it.
+
+    What the body holds may be another's as soon as this returns.
+    """
+    sent = _taken(transport, head, body)
+    if sent < len(head) + len(body):
+        rest = bytes(body[max(0, sent - len(head)) :])
+        transport.writelines((head[sent:], rest) if sent < len(head) else (rest,))
+
+
+def _taken(transport: asyncio.Transport, head: bytes, body: memoryview) -> int:
+    """How many bytes the socket took, of which the transport would make copies."""
+    if transport.get_write_buffer_size() or not is_plain(transport):
+        return 0
+    try:
+        descriptor = transport.get_extra_info("socket").fileno()
+        return os.writev(descriptor, (head, body))
+    except OSError:  # it takes none now, or never: the transport finds out
+        return 0
+
+
 @contextmanager
 def own_socket(transport: asyncio.Transport) -> Iterator[socket.socket]:
     """The socket of a connection; raises ConnectionResetError if it is closed."""

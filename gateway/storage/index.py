@@ -8,6 +8,7 @@ session: they run in its thread, several of them may share one transaction.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gateway.dicom.hierarchy import Level, Uids
 from gateway.storage import blocks
@@ -106,10 +107,21 @@ _STATE = (
 )
 _IN_ORDER = " ORDER BY e.number, e.id, i.number, i.id"
 _HEADER = "SELECT json, bulk FROM headers WHERE instance = ?"
-_PACKED = "SELECT blob FROM instances WHERE blob > ? AND blob < ?"
+_PACKED = (
+    "SELECT blob FROM instances WHERE blob > ?1 AND blob < ?2"
+    " UNION ALL SELECT blob FROM garbage WHERE blob > ?1 AND blob < ?2"
+)
 _DESCRIBED = (
     f"SELECT (SELECT version FROM versions WHERE kind = ?), h.json, h.bulk, {COLUMNS}"
     f" FROM {JOINED} LEFT JOIN headers h ON h.instance = i.id WHERE "
+)
+_FOLLOWING = (
+    _DESCRIBED.replace(
+        "FROM instances i",
+        "FROM instances t JOIN instances i"
+        " ON i.series = t.series AND i.number >= t.number AND i.id <> t.id",
+    )
+    + "t.id = ? ORDER BY i.number LIMIT ?"
 )
 _BY_ADDRESS = "s.uid = ? AND e.uid = ? AND i.uid = ?"
 _BLOB_EXISTS = "SELECT 1 FROM instances WHERE blob = ?"
@@ -228,7 +240,7 @@ class Index:
         return session.first(_BLOB_EXISTS, (blob,)) is not None
 
     def packed(self, session: Session, pack: str) -> list[str]:
-        """The blobs in a pack that instances have."""
+        """The blobs in a pack that instances have, or had until they are removed."""
         # Their names are the pack's and more digits; `g` comes behind all of these.
         return [row[0] for row in session.fetch(_PACKED, (pack, f"{pack}g"))]
 
@@ -264,10 +276,14 @@ class Index:
         """The instance at an address, or with Orthanc's identifier, and its header."""
         where = "i.orthanc_id = ?" if len(names) == 1 else _BY_ADDRESS
         row = session.first(_DESCRIBED + where, (ARCHIVE, *names))
-        if row is None:
-            return None
-        version, header, bulk, *columns = row
-        return Described(version or 0, Instance(*columns), header, bulk)
+        return None if row is None else _described(row)
+
+    def following(
+        self, session: Session, instance: int, count: int
+    ) -> Iterator[Described]:
+        """At most so many that follow an instance in its series, and their headers."""
+        rows = session.iterate(_FOLLOWING, (ARCHIVE, instance, count))
+        return map(_described, rows)
 
     def by_uid(self, session: Session, uid: str) -> list[Instance]:
         """The instances with this SOP Instance UID, in whatever studies."""
@@ -287,3 +303,8 @@ class Index:
         """Bytes of all blobs."""
         row = session.first(_SIZE)
         return int(row[0]) if row else 0
+
+
+def _described(row: Sequence[Any]) -> Described:
+    version, header, bulk, *columns = row
+    return Described(version or 0, Instance(*columns), header, bulk)

@@ -19,8 +19,10 @@ import logging
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.memory import leave_memory
 from gateway.places import Place, try_lock, unlock
 
 log = logging.getLogger(__name__)
@@ -81,11 +83,12 @@ def room_of(size: int) -> int:
 # -- away ----------------------------------------------------------------------------------
 
 
-def take_out(path: Path, names: Iterable[str]) -> tuple[list[str], bool]:
+def take_out(path: Path, names: Iterable[str], *, lent: bool) -> tuple[list[str], bool]:
     """Make holes of blobs; those that somebody reads just now stay, and are returned.
 
-    Also returned: whether the pack went with the last of its blobs. What became a hole
-    stays one whatever happens.
+    `lent` says that somebody may have got the very memory that holds them, and they stay
+    as long as he does. Also returned: whether the pack went with the last of its blobs.
+    What became a hole stays one whatever happens.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -95,7 +98,7 @@ def take_out(path: Path, names: Iterable[str]) -> tuple[list[str], bool]:
         busy = []
         for name in names:
             start, size = extent_of(name)
-            if not _take_out(descriptor, start, room_of(size)):
+            if not _take_out(descriptor, start, room_of(size), lent=lent):
                 busy.append(name)
         os.fdatasync(descriptor)
         is_gone = is_empty(descriptor) and try_lock(descriptor, WRITER, 1, alone=True)
@@ -106,15 +109,26 @@ def take_out(path: Path, names: Iterable[str]) -> tuple[list[str], bool]:
         os.close(descriptor)
 
 
-def _take_out(descriptor: int, start: int, room: int) -> bool:
+def _take_out(descriptor: int, start: int, room: int, *, lent: bool = False) -> bool:
     """Make a hole unless somebody reads there; whether it was made."""
     if not try_lock(descriptor, start, room, alone=True):
         return False
     try:
+        # A hole would make zeros of what is under way to a reader, with no lock to tell.
+        if lent and not _is_nowhere(descriptor, start, room):
+            return False
         punch(descriptor, start, room)
     finally:
         unlock(descriptor, start, room)
     return True
+
+
+def _is_nowhere(descriptor: int, start: int, room: int) -> bool:
+    """Whether nobody has the memory that holds some bytes, which leaves it then."""
+    if leave_memory(descriptor, start, room):
+        return True
+    os.fdatasync(descriptor)  # what is not on the disk cannot leave, nor its neighbours
+    return leave_memory(descriptor, start, room)
 
 
 def punch(descriptor: int, start: int, size: int) -> None:
@@ -147,23 +161,33 @@ def is_empty(descriptor: int) -> bool:
     return not _holds_data(descriptor, 0, WRITER)
 
 
-def can_pack(folder: Path) -> bool:
-    """Whether the file system of a folder has what packs need: holes and locks."""
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a file system can do for packs."""
+
+    packs: bool = False  # make holes, and lock bytes
+    lends: bool = False  # tell whether somebody has the memory that holds some bytes
+
+
+def abilities_of(folder: Path) -> Abilities:
+    """What the file system of a folder can do."""
     path = folder / "probe"
     try:
         descriptor = os.open(
             path, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o640
         )
     except OSError:
-        return False
+        return Abilities()
     try:
         os.write(descriptor, _PADDING)
-        return (
+        lends = _is_nowhere(descriptor, 0, ALIGNMENT)
+        packs = (
             try_lock(descriptor, 0, ALIGNMENT, alone=True)
             and _fallocate(descriptor, _KEEP_SIZE | _PUNCH_HOLE, 0, ALIGNMENT) == 0
         )
+        return Abilities(packs, packs and lends)
     except OSError:
-        return False
+        return Abilities()
     finally:
         os.close(descriptor)
         path.unlink(missing_ok=True)
@@ -175,8 +199,8 @@ def can_pack(folder: Path) -> bool:
 def mend(path: Path, names: Iterable[str]) -> int:
     """End a pack whose writer died: only what has these names stays; how much went.
 
-    What somebody reads just now stays as well: it has been removed, and is removed
-    again by whoever did.
+    Nobody was ever told of the rest. What somebody reads just now stays as well: it has
+    been removed, and is removed again by whoever did.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)

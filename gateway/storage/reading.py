@@ -38,24 +38,27 @@ def size_of(piece: Piece) -> int:
     return len(piece) if isinstance(piece, bytes) else piece.stop - piece.start
 
 
-def at_once(blobs: DiskBlobs, pieces: Sequence[Piece]) -> memoryview | None:
+def at_once(
+    blobs: DiskBlobs, pieces: Sequence[Piece], room: memoryview
+) -> memoryview | None:
     """All bytes of the pieces, if these are few and in memory; never waits for a disk.
 
-    None is for whoever then reads in a thread, which also finds out what is wrong.
+    They are put into the room, as far as they have room there. None is for whoever then
+    reads in a thread, which also finds out what is wrong.
     """
     size = sum(map(size_of, pieces))
     files = sum(isinstance(piece, FileRange) for piece in pieces)
-    if size > CHUNK or files > _FEW:
+    if size > len(room) or files > _FEW:
         return None
-    whole = memoryview(bytearray(size))
+    whole = room[:size]
     filled = 0
     for piece in pieces:
-        room = whole[filled : filled + size_of(piece)]
+        part = whole[filled : filled + size_of(piece)]
         if isinstance(piece, bytes):
-            room[:] = piece
-        elif not _fill_at_once(blobs, piece, room):
+            part[:] = piece
+        elif not _fill_at_once(blobs, piece, part):
             return None
-        filled += len(room)
+        filled += len(part)
     return whole
 
 

@@ -1,14 +1,16 @@
 """Pieces of an answer straight to a socket: the kernel moves files, no copy passes here.
 
 The bytes of a file go from the page cache to the network by `sendfile`; what stands
-between files is sent as it is. Bytes in a pack are copied: the network keeps the very
-pages of a file that it was given until the reader took them, and a hole that is made
-meanwhile would turn them to zeros under way, with no lock left to tell.
+between files is sent as it is. The network keeps the very pages of a file that it was
+given until the reader took them, and a hole that is made meanwhile would turn them to
+zeros under way. Who removes something from a pack looks for that, see there; where the
+file system cannot tell, bytes in a pack are copied.
 """
 
 import math
 import os
 import select
+import socket
 from collections.abc import Sequence
 
 from gateway.errors import Truncated
@@ -33,64 +35,70 @@ class Sending:
 
     def __init__(self, blobs: DiskBlobs, pieces: Sequence[Piece]) -> None:
         self._blobs = blobs
-        self._pieces = iter(pieces)
-        self._piece: Piece | None = next(self._pieces, None)
-        self._position = 0  # within the piece
+        self._pieces = pieces
+        self._number = 0  # of the piece that is next
+        self._position = 0  # within it
         self._open: Opened | None = None
         self._copied = memoryview(b"")  # from a pack, and not sent yet
         self.sent = 0  # bytes that are gone
 
-    def push(self, socket: int, most: int | None = None) -> bool:
+    def push(self, connection: socket.socket, most: int | None = None) -> bool:
         """Send until all is sent, which is True, or the reader does not keep up.
 
-        Or until about `most` bytes have gone. `socket` does not block. Raises NotFound
-        when a file is gone, Truncated when one is too short, OSError when the connection
-        is.
+        Or until about `most` bytes have gone. `connection` does not block. Raises
+        NotFound when a file is gone, Truncated when one is too short, OSError when the
+        connection is.
         """
         ready = select.poll()
-        ready.register(socket, select.POLLOUT)
+        ready.register(connection, select.POLLOUT)
         enough = math.inf if most is None else self.sent + most
-        while self._piece is not None and self.sent < enough:
+        while self._number < len(self._pieces) and self.sent < enough:
             try:
-                self._send(socket, self._piece)
+                self._send(connection, self._pieces[self._number])
             except BlockingIOError:
                 if not ready.poll(_PATIENCE):
                     return False
-        return self._piece is None
+        return self._number >= len(self._pieces)
 
-    def _send(self, socket: int, piece: Piece) -> None:
+    def _send(self, connection: socket.socket, piece: Piece) -> None:
         if isinstance(piece, bytes):
             size = len(piece)
-            sent = os.write(socket, memoryview(piece)[self._position :])
+            # What stands before a file goes into one packet with the beginning of it.
+            more = self._number + 1 < len(self._pieces)
+            rest = memoryview(piece)[self._position :]
+            sent = connection.send(rest, socket.MSG_MORE if more else 0)
         else:
             size = piece.stop - piece.start
-            sent = self._send_file(socket, piece, size - self._position)
+            sent = self._send_file(connection, piece, size - self._position)
         self._position += sent
         self.sent += sent
         if self._position >= size:
             self.close()
-            self._piece = next(self._pieces, None)
+            self._number += 1
             self._position = 0
 
-    def _send_file(self, socket: int, piece: FileRange, left: int) -> int:
+    def _send_file(self, connection: socket.socket, piece: FileRange, left: int) -> int:
         if self._open is None:
             self._open = self._blobs.open(piece.blob)
         if not left:
             return 0
+        source = self._open.descriptor
         offset = self._open.start + piece.start + self._position
-        if pack_of(piece.blob) is None:
-            sent = os.sendfile(socket, self._open.descriptor, offset, min(left, _STEP))
+        if self._blobs.lends or pack_of(piece.blob) is None:
+            sent = os.sendfile(connection.fileno(), source, offset, min(left, _STEP))
         else:
-            sent = self._send_copy(socket, self._open.descriptor, offset, left)
+            sent = self._send_copy(connection, source, offset, left)
         if not sent:
             raise Truncated("the file of an instance is shorter than it was")
         return sent
 
-    def _send_copy(self, socket: int, descriptor: int, offset: int, left: int) -> int:
+    def _send_copy(
+        self, connection: socket.socket, source: int, offset: int, left: int
+    ) -> int:
         if not self._copied:
-            copied = os.pread(descriptor, min(left, _COPIED), offset)
+            copied = os.pread(source, min(left, _COPIED), offset)
             self._copied = memoryview(copied)
-        sent = os.write(socket, self._copied) if self._copied else 0
+        sent = connection.send(self._copied) if self._copied else 0
         self._copied = self._copied[sent:]
         return sent
 

@@ -7,6 +7,7 @@ somebody names that only headers hold.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -29,6 +30,9 @@ COLUMNS = {
     Level.SERIES: f"{_STUDY}, {_SERIES}",
     Level.INSTANCE: f"{_STUDY}, {_SERIES}, {_INSTANCE}",
 }
+_PLACES_OF = {Level.STUDY: (2,), Level.SERIES: (2, 8), Level.INSTANCE: (2, 8, 12)}
+_PLACES = {level: places[-1] for level, places in _PLACES_OF.items()}  # of attributes
+_UID_PLACES = {Level.STUDY: (1,), Level.SERIES: (1, 7), Level.INSTANCE: (1, 7, 11)}
 PLACE_OF_ID = {Level.STUDY: 0, Level.SERIES: 6, Level.INSTANCE: 10}
 
 # Headers below a row.
@@ -65,6 +69,12 @@ KNOWN = {
     ),
 }
 
+_UID_TAGS = {
+    Level.STUDY: "0020000D",
+    Level.SERIES: "0020000E",
+    Level.INSTANCE: "00080018",
+}
+_CHARSET = {"vr": "CS", "Value": ["ISO_IR 192"]}
 _REFERENCE = "BulkDataURI"
 
 
@@ -73,7 +83,7 @@ class Found:
     """One match: its address, and the attributes to show of it."""
 
     uids: tuple[str, ...]  # of the study, the series, the instance, as far as it goes
-    attributes: Attributes
+    attributes: Attributes  # in the order of tags, with a place for its address
 
 
 def headers_below(session: Session, level: Level, row: Row) -> Iterator[Attributes]:
@@ -88,70 +98,70 @@ class Shown:
     def __init__(self, session: Session, query: Query) -> None:
         self._session = session
         self._query = query
-        self._shown = query.shown()
+        self._asked = query.shown()
+        # Of what is named, nothing more needs to be shown of what has it.
+        levels = [
+            level
+            for level in _PLACES
+            if level < query.level and not query.names(_UID_TAGS[level])
+        ]
+        self._above = tuple(levels)
+        self._form = _form((*levels, query.level), self._asked)
         self._parents: dict[int, Attributes] = {}
 
     def found(self, row: Row) -> Found:
         """A match, of which these are the columns."""
         level, query = self._query.level, self._query
-        uids = tuple(row[place] for place in (1, 7, 11) if place < len(row))
-        shown: Attributes = {}
-        if level is Level.STUDY or not query.names("0020000D"):
-            shown |= self._study(row, own=level is Level.STUDY)
-        if level is Level.SERIES or (
-            level is Level.INSTANCE and not query.names("0020000E")
-        ):
-            shown |= self._series(row, own=level is Level.SERIES)
-        if level is Level.INSTANCE:
-            shown |= self._instance(row)
-        shown["00080005"] = {"vr": "CS", "Value": ["ISO_IR 192"]}
-        for tag, uid in zip(("0020000D", "0020000E", "00080018"), uids, strict=False):
+        shown = dict(self._form)
+        for above in self._above:
+            shown |= self._parent(above, row)
+        self._fill(shown, level, row)
+        if level is not Level.SERIES:
+            shown |= ONLINE
+        shown["00080005"] = _CHARSET
+        uids = tuple([row[place] for place in _UID_PLACES[level]])
+        for tag, uid in zip(_UID_TAGS.values(), uids, strict=False):
             shown[tag] = {"vr": "UI", "Value": [uid]}
-        missing = self._shown.difference(shown)
-        if missing or (query.include_all and level is Level.INSTANCE):
-            self._include(row, missing, shown)
-            return Found(uids, _without_references(shown))
-        if any(_REFERENCE in row[place] for place in (2, 8, 12) if place < len(row)):
-            return Found(uids, _without_references(shown))
+        missing = [tag for tag in self._asked if shown.get(tag) is None]
+        looks_below = bool(missing) or (query.include_all and level is Level.INSTANCE)
+        refers = any(_REFERENCE in row[place] for place in _PLACES_OF[level])
+        if None in shown.values():
+            shown = {tag: one for tag, one in shown.items() if one is not None}
+        if looks_below:
+            self._include(row, frozenset(missing), shown)
+        if refers or looks_below:
+            shown = _without_references(shown)
+        if query.include_all or looks_below:
+            shown = dict(sorted(shown.items()))
         return Found(uids, shown)
 
-    def _study(self, row: Row, *, own: bool) -> Attributes:
-        if not own and row[0] in self._parents:
-            return self._parents[row[0]]
-        shown = self._select(orjson.loads(row[2]), Level.STUDY)
-        shown |= _counted(row)
-        if own:
-            shown |= ONLINE
-        else:
-            self._parents = {row[0]: shown}
-        return shown
-
-    def _series(self, row: Row, *, own: bool) -> Attributes:
-        key = -row[6]  # beside the studies, whose keys are positive
-        if not own and key in self._parents:
-            return self._parents[key]
-        shown = self._select(orjson.loads(row[8]), Level.SERIES)
-        shown["00201209"] = _element("IS", [row[_SERIES_COUNT]])
-        if not own:
+    def _parent(self, level: Level, row: Row) -> Attributes:
+        """What is shown of a study or a series along with what is in it."""
+        key = row[0] if level is Level.STUDY else -row[6]
+        if key not in self._parents:
+            shown: Attributes = {}
+            self._fill(shown, level, row)
+            if level is Level.STUDY:
+                self._parents.clear()  # their series come one after the other
             self._parents[key] = shown
-        return shown
+        return self._parents[key]
 
-    def _instance(self, row: Row) -> Attributes:
-        shown = self._select(orjson.loads(row[12]), Level.INSTANCE)
-        shown |= ONLINE
-        if row[13]:
-            shown["00080016"] = _element("UI", [row[13]])
-        return shown
-
-    def _select(self, held: Attributes, level: Level) -> Attributes:
+    def _fill(self, shown: Attributes, level: Level, row: Row) -> None:
+        """Show what the columns of a level hold."""
+        held = orjson.loads(row[_PLACES[level]])
         if self._query.include_all:
-            shown = dict(held)
+            shown |= held
         else:
-            wanted = self._shown | KNOWN[level]
-            shown = {tag: held[tag] for tag in held if tag in wanted}
-        for tag in REQUIRED[level]:
-            shown[tag] = held.get(tag) or {"vr": vr_of(tag)}
-        return shown
+            form = self._form
+            for tag, element in held.items():
+                if tag in form:
+                    shown[tag] = element
+        if level is Level.STUDY:
+            shown |= _counted(row)
+        elif level is Level.SERIES:
+            shown["00201209"] = _element("IS", [row[_SERIES_COUNT]])
+        elif row[13]:
+            shown["00080016"] = _element("UI", [row[13]])
 
     def _include(self, row: Row, missing: frozenset[str], shown: Attributes) -> None:
         """Show what the rows do not hold: from the header of the first instance."""
@@ -174,6 +184,24 @@ class Shown:
             classes = [r[0] for r in self._session.fetch(_SOP_CLASSES, (row[0],))]
             known["00080062"] = _element("UI", classes)
         return {tag: known[tag] for tag in tags if tag in known}
+
+
+@lru_cache(256)
+def _form(levels: tuple[Level, ...], asked: frozenset[str]) -> dict[str, Any]:
+    """What is shown of each match of these levels, in the order of the tags.
+
+    It is empty until it is known, and None where it is left out as long as it is not.
+    """
+    own = levels[-1]
+    tags = {*asked, "00080005", "00080056", "00081190"}.union(
+        *(KNOWN[level] for level in levels)
+    )
+    form: dict[str, Any] = dict.fromkeys(tags)
+    for level in levels:
+        form |= {tag: {"vr": vr_of(tag)} for tag in REQUIRED[level]}
+    form |= {tag: {"vr": "UI"} for level, tag in _UID_TAGS.items() if level <= own}
+    form["00081190"] = {"vr": "UR"}
+    return dict(sorted(form.items()))
 
 
 def _element(vr: str, values: list[Any]) -> dict[str, Any]:

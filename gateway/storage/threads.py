@@ -43,17 +43,19 @@ async def in_thread(work: Callable[[], T]) -> T:
     return await to_its_end(asyncio.ensure_future(asyncio.to_thread(work)))
 
 
+#: What is told of work: its result, or how it failed.
+Tell = Callable[[Any, BaseException | None], object]
+
+
 class _Step:
-    """Work on its way to a thread and back."""
+    """Work on its way to a thread, and who is told of its end, in the loop's thread."""
 
-    __slots__ = ("_loop", "_work", "left", "over", "told")
+    __slots__ = ("_loop", "_tell", "_work")
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], tell: Tell) -> None:
         self._work = work
+        self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self.told = self._loop.create_future()
-        self.over = False
-        self.left: asyncio.Future[None] | None = None  # of who was cancelled meanwhile
 
     def do(self) -> None:
         """Do the work. For a thread."""
@@ -65,7 +67,19 @@ class _Step:
         self._loop.call_soon_threadsafe(self._tell, result, error)
         del error  # which would hold itself, by its traceback
 
-    def _tell(self, result: Any, error: BaseException | None) -> None:
+
+class _Awaited:
+    """The end of a step that somebody waits for."""
+
+    __slots__ = ("left", "over", "told")
+
+    def __init__(self) -> None:
+        self.told = asyncio.get_running_loop().create_future()
+        self.over = False
+        self.left: asyncio.Future[None] | None = None  # of who was cancelled meanwhile
+
+    def tell(self, result: Any, error: BaseException | None) -> None:
+        """Wake who waits."""
         self.over = True
         if self.left is not None:
             self.left.set_result(None)
@@ -131,15 +145,19 @@ class Threads:
             while self._steps:
                 self._steps.popleft().do()
 
-    def _ask(self, step: _Step) -> None:
-        self._steps.append(step)
+    def ask(self, work: Callable[[], Any], tell: Tell) -> None:
+        """Have work done, and `tell` called in the loop's thread once it is.
+
+        What `tell` raises is for the loop's own handler of exceptions.
+        """
+        self._steps.append(_Step(work, tell))
         with suppress(IndexError):  # nobody rests: who is done looks for more
             self._resting.pop().put(True)
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of the work; who is cancelled waits for its end as well."""
-        step = _Step(work)
-        self._ask(step)
+        step = _Awaited()
+        self.ask(work, step.tell)
         try:
             result: T = await step.told
             return result

@@ -18,9 +18,16 @@ from gateway.archive import Instance
 from gateway.web.context import gateway
 from gateway.web.replies import streaming
 from gateway.web.transmission import Answer, Body, transmit
+from gateway.web.whole import Whole
 
 _RANGE = re.compile(r"bytes=\s*([0-9]*)-([0-9]*)\s*", re.IGNORECASE)
 _LONGEST_NUMBER = 19
+
+#: What makes another answer than the whole file.
+_SELECTIVE = (
+    *("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"),
+    *("If-Range", "Range"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +55,8 @@ async def send_file(
     section = section or Section(
         instance.size, lambda start, stop: [archive.file_range(instance, start, stop)]
     )
-    etag = f'"{instance.blob}{section.label}"'
-    stored, told = _times(instance.stored)
-    common = {
-        "ETag": etag,
-        "Last-Modified": told,
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
-        "Vary": "Accept, Authorization",
-        **(headers or {}),
-    }
+    common = _common(instance, section.label, headers)
+    etag, (stored, _) = common["ETag"], _times(instance.stored)
     status = _condition(request, etag, stored)
     if status is not None:
         return web.Response(status=status, headers=common)
@@ -78,6 +77,37 @@ async def send_file(
         if wanted:
             await transmit(request, response, archive, section.body(start, stop))
     return response
+
+
+def file_at_once(
+    request: web.Request,
+    instance: Instance,
+    content_type: str,
+    headers: dict[str, str] | None = None,
+) -> Whole | None:
+    """The same answer, if the whole file is wanted, is short and lies in memory."""
+    if any(name in request.headers for name in _SELECTIVE):
+        return None
+    archive = gateway(request).archive
+    body = archive.at_once([archive.file_range(instance)])
+    if body is None:
+        return None
+    told = {**_common(instance, "", headers), "Content-Type": content_type}
+    return Whole.of(HTTPStatus.OK, told, body)
+
+
+def _common(
+    instance: Instance, label: str, headers: dict[str, str] | None
+) -> dict[str, str]:
+    """The headers of an answer, whatever it says of the file."""
+    return {
+        "ETag": f'"{instance.blob}{label}"',
+        "Last-Modified": _times(instance.stored)[1],
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept, Authorization",
+        **(headers or {}),
+    }
 
 
 @lru_cache(1024)

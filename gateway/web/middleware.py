@@ -47,7 +47,9 @@ from gateway.web.hosts import Hosts
 from gateway.web.observation import HEADER, Observation
 from gateway.web.presence import GONE, is_gone
 from gateway.web.problems import Problem, answer
-from gateway.web.router import Found, Router
+from gateway.web.router import Found, Route, Router
+from gateway.web.turns import TURN, Turn
+from gateway.web.whole import Whole
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +124,11 @@ class Entrance:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The answer to a request, which is observed meanwhile."""
         observation = self.observation
-        exchange = observation.begin(request.headers.get(HEADER))
+        if TURN in request:  # it is under way already
+            exchange = request[TURN].exchange
+            CURRENT.set(exchange)
+        else:
+            exchange = observation.begin(request.headers.get(HEADER))
         response: web.StreamResponse | None = None
         try:
             response = await self._protected(request, exchange)
@@ -132,10 +138,14 @@ class Entrance:
         finally:
             observation.end(request, response, exchange)
 
-    def answer_at_once(self, request: web.Request) -> bytes | None:
+    def answer_at_once(
+        self, request: web.Request
+    ) -> bytes | tuple[bytes, memoryview] | Turn | None:
         """The answer to a GET without a body, if nothing has to be waited for.
 
-        None leaves the request to `answer`, which does what is unusual and tells errors.
+        Its head apart from its body where that is to be sent as it lies. A turn is one
+        that comes by and by. None leaves the request to `answer`, which does
+        what is unusual and tells errors.
         """
         started = time.perf_counter()
         observation, headers, url = self.observation, request.headers, request.rel_url
@@ -143,19 +153,53 @@ class Entrance:
             return None
         found = self.router.find(url.raw_path)
         route = None if found is None else found.routes.get("GET")
-        if found is None or route is None or route.at_once is None:
+        if found is None or route is None or not (route.at_once or route.begin):
             return None
-        if not self._lets_in(request.remote, headers.get("Host", "")):
+        if not (
+            self._lets_in(request.remote, headers.get("Host", ""))
+            and self.door.admits(headers.get("Authorization"))
+        ):
             return None
-        if not self.door.admits(headers.get("Authorization")):
-            return None
-        whole = route.at_once(request, **found.arguments)
+        at_once, name = route.at_once, observation.name(headers.get(HEADER))
+        whole = None if at_once is None else at_once(request, **found.arguments)
         if whole is None:
+            exchange = Exchange(name, started)
+            exchange.route = route.key
+            return self._begun(route, request, found.arguments, exchange)
+        observation.note(route.key, whole.status, len(whole.body), started)
+        if isinstance(whole.body, memoryview):
+            return self._signed(Whole(whole.status, whole.head), name), whole.body
+        return self._signed(whole, name)
+
+    def _begun(
+        self,
+        route: Route,
+        request: web.Request,
+        arguments: dict[str, str],
+        exchange: Exchange,
+    ) -> Turn | None:
+        """The turn of a request, if it can be answered by and by."""
+        begin = route.begin
+        if begin is None:
             return None
-        name, body = observation.name(headers.get(HEADER)), whole.body
-        observation.note(route.key, whole.status, len(body), started)
+        turn = Turn(request, exchange, self.observation, self._signed)
+        try:
+            if not begin(turn, **arguments):
+                return None
+        except Exception as error:
+            # The handler is to meet it as well, and tell it.
+            log.debug("%s %s did not begin", *route.key, exc_info=error)
+            return None
+        self.observation.begun()
+        return turn
+
+    def _signed(self, whole: Whole, name: str, last: bool = False) -> bytes:
+        """An answer as it goes out; `last` of its connection or not."""
         date = _date(int(time.time()))
-        return b"".join((whole.head, self._lines, name.encode(), date, body))
+        ending = b"\r\nConnection: close" if last else b""
+        return b"".join(
+            (whole.head, self._lines, name.encode(), ending, date, whole.body)
+        )
 
     def _admits(self, peer: str | None, host: str) -> bool:
         """Whether who calls us by this name may come in; a route for all says more."""
@@ -219,6 +263,9 @@ class Entrance:
         route = found.route(method)
         if route is not None:
             exchange.route = route.key
+            failure = request[TURN].failure if TURN in request else None
+            if failure is not None:
+                raise failure
             if route.method not in ("GET", "OPTIONS"):
                 refuse_foreign_page(request, self.cors)
             return await route.handler(request, **found.arguments)

@@ -68,6 +68,10 @@ class Observation:
         self._requests.under_way += 1
         return exchange
 
+    def begun(self) -> None:
+        """Say that a request is under way that no task is made for."""
+        self._requests.under_way += 1
+
     def end(
         self,
         request: web.Request,
@@ -75,12 +79,17 @@ class Observation:
         exchange: Exchange,
     ) -> None:
         """Count the request, and say that it is not under way any more."""
+        status = 0 if response is None else response.status
+        self.ended(request, exchange, status, _sent(request, response, exchange))
+
+    def ended(
+        self, request: web.Request, exchange: Exchange, status: int, sent: int
+    ) -> None:
+        """The same, of an answer with so many bytes of a body."""
         requests = self._requests
         requests.under_way -= 1
         if requests.stopping and not requests.under_way:
             requests.last_one()
-        status = 0 if response is None else response.status
-        sent = _sent(request, response, exchange)
         seconds = time.perf_counter() - exchange.started
         route = exchange.route
         self._note((route, status, seconds, request.content.total_bytes, sent))

@@ -4,7 +4,7 @@ All that an answer depends on beside the archive is its key: the address as it c
 is accepted, and where the server seems to stand. Who may come in has been let in before.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from functools import partial
 from http import HTTPStatus
 
@@ -46,10 +46,18 @@ def given_at_once(request: web.Request, **address: str) -> Whole | None:
     if held is None or len(held.body) > WHOLE or not answers.is_true(held):
         return None
     if held.tag in listed(request):
-        return Whole.of(HTTPStatus.NOT_MODIFIED, PLAIN | {"ETag": held.tag})
+        return _unchanged(held.tag)
+    return _whole(held)
+
+
+def _whole(held: Answer) -> Whole:
     if held.whole is None:
         held.whole = Whole.of(HTTPStatus.OK, held.headers, held.body)
     return held.whole
+
+
+def _unchanged(tag: str) -> Whole:
+    return Whole.of(HTTPStatus.NOT_MODIFIED, PLAIN | {"ETag": tag})
 
 
 class Preparation:
@@ -92,9 +100,24 @@ class Preparation:
             return await give(self._request, held)
         return not_modified(self._request, tag, self.headers)
 
+    def known_at_once(self, state: State) -> Whole:
+        """The same for an answer that is not wanted, where nothing is compressed."""
+        tag, held = self._tag(state), self._held
+        if tag in self._listed or held is None:
+            return _unchanged(tag)
+        held.version = max(held.version, state.version)
+        return _whole(held)
+
     def gathering(self, state: State) -> Gathering:
         """A place for the answer, to be kept."""
         return self._answers.gathering(self._key, state.version, self._tag(state))
+
+    def whole(self, state: State, headers: Mapping[str, str], body: bytes) -> Whole:
+        """The answer, kept already."""
+        headers = {**self.headers, "ETag": self._tag(state), **headers}
+        answer = Answer(state.version, headers["ETag"], headers, body)
+        self._answers.put(self._key, answer)
+        return _whole(answer)
 
 
 async def give(request: web.Request, held: Answer) -> web.StreamResponse:

@@ -17,6 +17,9 @@ Handler = Callable[..., Awaitable[web.StreamResponse]]
 #: The same answer, or None where it takes a handler to make it: nothing is waited for.
 AtOnce = Callable[..., Whole | None]
 
+#: Begins the same answer, and tells whether it did: `gateway.web.turns`.
+Begin = Callable[..., bool]
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -42,6 +45,7 @@ class Route:
     open_to_all: bool = False  # needs no password
     operation: Operation = NOT_DESCRIBED
     at_once: AtOnce | None = None  # gets the same as the handler
+    begin: Begin | None = None  # gets a turn in the place of the request
 
     @property
     def key(self) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 Requests go to `gateway.web.middleware` without aiohttp's table of routes, and what needs no
 waiting is answered where its bytes arrive: without a task, which would cost several times
-what the answer does. Everything else, and everything unusual, goes aiohttp's way.
+what the answer does. So is what is only waited for in a thread, by and by
+(`gateway.web.turns`). Everything else, and everything unusual, goes aiohttp's way.
 
 It stands on inner parts of aiohttp, which is why setup.cfg bounds its version.
 """
@@ -16,7 +17,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from gateway.storage.handover import write_at_once
 from gateway.web.middleware import Entrance
+from gateway.web.presence import GONE
+from gateway.web.turns import TURN, Turn
 
 #: Searches name their UIDs in the address, some hundreds of them (bytes).
 _LONGEST_ADDRESS = 128 * 1024
@@ -44,12 +48,15 @@ class Request(web.Request):
 class Connection(web.RequestHandler):
     """A connection that answers at once what can be."""
 
-    __slots__ = ("_answer_at_once", "_requests", "asked")
+    __slots__ = ("_answer_at_once", "_held", "_requests", "asked")
 
     def __init__(self, server: "Server", **options: Any) -> None:
         super().__init__(server, **options)
         self._requests = server.request_factory
         self.asked: Request | None = None  # what could not be answered at once
+        # While an answer is under way without a task: what aiohttp's task waits for, which
+        # would take what comes in before its turn.
+        self._held: asyncio.Future[None] | None = None
         self._answer_at_once = server.entrance.answer_at_once
         if self._keepalive_timeout > 0:  # else each answer has to end its connection
             self._parser = cast("Any", _Parser(self._parser, self.answered))
@@ -79,10 +86,63 @@ class Connection(web.RequestHandler):
         if answer is None:
             self.asked = request
             return False
-        transport.write(answer)
         self._request_count += 1
+        if isinstance(answer, Turn):
+            self._held, self._waiter = waiter, None
+            self._request_in_progress = True
+            return True
+        if isinstance(answer, tuple):
+            write_at_once(transport, *answer)
+        else:
+            transport.write(answer)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         return True
+
+    def free(self, *, stays: bool) -> None:
+        """Take the next request, or end."""
+        waiter, self._held = self._held, None
+        self._request_in_progress = False
+        told = self._handler_waiter  # of a shutdown that waits for us
+        if told is not None and not told.done():
+            told.set_result(None)
+        if waiter is None or waiter.done():
+            return
+        if self._close or self._force_close or not stays:
+            waiter.cancel()  # as aiohttp ends a connection that rests
+            if self.transport is not None:
+                self.transport.close()
+            return
+        self._waiter = waiter
+        if self._messages:  # that came meanwhile
+            waiter.set_result(None)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(
+                self._next_keepalive_close_time, self._process_keepalive
+            )
+
+    def pass_on(self, request: web.Request) -> bool:
+        """Give a request to its handler; false if nobody is there any more."""
+        waiter, transport = self._held, self.transport
+        if (
+            waiter is None
+            or waiter.done()
+            or transport is None
+            or transport.is_closing()
+        ):
+            return False
+        self._held, self._waiter = None, waiter
+        self._messages.appendleft((request._message, request._payload))
+        self.asked = cast("Request", request)
+        waiter.set_result(None)
+        return True
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """End a turn that was passed on to nobody."""
+        super().connection_lost(error)
+        asked, self.asked = self.asked, None
+        if asked is not None and TURN in asked:
+            asked[TURN].ended(GONE, 0, stays=False)
 
 
 class _Parser:

@@ -15,8 +15,13 @@ from aiohttp import web
 
 from gateway.archive import Archive, Piece
 from gateway.errors import TooSlow
-from gateway.storage.handover import emptied, is_plain, own_socket, writable
-from gateway.storage.sending import Sending
+from gateway.storage.handover import (
+    emptied,
+    is_plain,
+    own_socket,
+    writable,
+    write_at_once,
+)
 from gateway.storage.threads import in_thread
 from gateway.telemetry.exchange import CURRENT
 from gateway.web.replies import streaming
@@ -55,7 +60,7 @@ async def transmit(
     elif response.content_length < _WORTH_IT:
         await _write(response, archive.read(body))
     else:
-        await _send(request, archive.sending(body))
+        await _send(request, archive, body)
 
 
 async def send_made(
@@ -74,12 +79,15 @@ async def send_made(
 
 
 async def _write_whole(request: web.Request, whole: memoryview) -> None:
-    """Write all of it at once, and return when the reader has taken most of it."""
+    """Write all of it at once, and return when the reader has taken most of it.
+
+    What `whole` holds may be another's as soon as this waits for anything.
+    """
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError
     head = _taken_head(request.writer)
-    transport.writelines((head, whole) if head else (whole,))
+    write_at_once(transport, head, whole)
     CURRENT.get().past += len(whole)
     much = transport.get_write_buffer_limits()[1]
     while (left := transport.get_write_buffer_size()) > much:
@@ -118,20 +126,26 @@ async def _write(
                 patience.reschedule(None)
 
 
-async def _send(request: web.Request, sending: Sending) -> None:
+async def _send(
+    request: web.Request, archive: Archive, pieces: Sequence[Piece]
+) -> None:
     transport = request.transport
     if transport is None:
         raise ConnectionResetError
-    request.writer.send_headers()
-    await _in_time(emptied(transport, request.writer.drain))
+    head = _taken_head(request.writer)
+    if transport.get_write_buffer_size():
+        transport.write(head)
+        head = b""
+        await _in_time(emptied(transport, request.writer.drain))
+    sending = archive.sending([head, *pieces] if head else pieces)
     with own_socket(transport) as connection:
         try:
-            while not await in_thread(lambda: sending.push(connection.fileno())):
+            while not await in_thread(lambda: sending.push(connection)):
                 await _in_time(writable(connection))
         except BrokenPipeError as error:
             raise ConnectionResetError from error
         finally:
-            CURRENT.get().past += sending.sent
+            CURRENT.get().past += max(0, sending.sent - len(head))
             sending.close()
 
 

@@ -17,10 +17,12 @@ class Whole:
 
     status: int
     head: bytes  # of the status line and the headers, each with its end
-    body: bytes = b""
+    body: bytes | memoryview = b""  # the latter is to be sent before it is another's
 
     @classmethod
-    def of(cls, status: int, headers: Mapping[str, str], body: bytes = b"") -> "Whole":
+    def of(
+        cls, status: int, headers: Mapping[str, str], body: bytes | memoryview = b""
+    ) -> "Whole":
         """An answer with these headers, and that of its length."""
         return cls(status, head_of(status, headers, len(body)), body)
 

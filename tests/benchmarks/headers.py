@@ -11,6 +11,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from .phantom import FIELD, INTERCEPT
+
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 MULTIFRAME_WORD = "1.2.840.10008.5.1.4.1.1.7.3"
 LABORATORY = "1.2.826.0.1.3680043.10.1511"
@@ -82,7 +84,7 @@ ACQUISITION = {
     "SliceThickness": "1.0",
     "KVP": "120",
     "DataCollectionDiameter": "500",
-    "ReconstructionDiameter": "347.65625",
+    "ReconstructionDiameter": str(FIELD),
     "DistanceSourceToDetector": "1085.6",
     "DistanceSourceToPatient": "595",
     "GantryDetectorTilt": "0",
@@ -115,7 +117,7 @@ ACQUISITION = {
     "WindowCenter": ["40", "-600"],
     "WindowWidth": ["400", "1200"],
     "WindowCenterWidthExplanation": ["WINDOW1", "WINDOW2"],
-    "RescaleIntercept": "-1024",
+    "RescaleIntercept": str(INTERCEPT),
     "RescaleSlope": "1",
     "RescaleType": "HU",
     "BurnedInAnnotation": "NO",

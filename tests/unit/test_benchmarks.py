@@ -8,10 +8,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gateway.storage.migrations import VERSION
-from tests.benchmarks import flushing, million, multitude, report
+from tests.benchmarks import flushing, million, multitude, phantom, report
 from tests.benchmarks.__main__ import arguments, workloads
 from tests.benchmarks.data import Sizes
 from tests.benchmarks.floors import Floor
@@ -124,3 +125,17 @@ def test_no_search_among_the_million_is_asked_twice() -> None:
     ):
         paths = [request["path"] for request in searches(studies)]
         assert len(set(paths)) == len(paths) >= 100
+
+
+def test_slices_of_the_ct_are_those_of_a_body() -> None:
+    slices = [
+        np.frombuffer(phantom.stored(number, 400), "<u2").reshape(512, 512)
+        for number in (300, 301, 300)
+    ]
+    one, following, again = (each.astype(int) + phantom.INTERCEPT for each in slices)
+    liver = one[240:260, 160:180]
+    assert abs(liver.mean() - 110) < 5
+    assert 10 < liver.std() < 20
+    assert abs(one[:40].mean() - phantom.AIR) < 3
+    assert (one == again).all()
+    assert 10 < np.median(np.abs(one - following)) < 20  # the noise, and little else

@@ -293,6 +293,36 @@ async def test_an_instance_and_its_pixels_are_one_look_at_the_index(
         await imaging.find(held.orthanc_id)
 
 
+async def test_a_light_picture_is_one_look_at_the_index_by_a_thread(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = await kept(archive, image())
+    job = await job_of(archive, held)
+    names, asked = (held.study, held.series, held.uid), ((1,), job.options, PNG)
+    looks: list[Instance] = []
+    jobs = [None, replace(job, kind=GIF), job]
+
+    def look(instance: Instance, header: bytes, places: Any) -> tuple[str, Job | None]:
+        looks.append(instance)
+        return "what it found", jobs[len(looks) - 1]
+
+    async def never(work: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(archive.database, "read", never)
+    async with Imaging(archive) as imaging:
+        for _ in range(2):
+            found = await imaging.picture_at(names, perform, look, asked)
+            assert found == (held, "what it found", None)
+        found = await imaging.picture_at(names, perform, look, asked)
+        assert found[::2] == (held, await imaging.picture(held, perform, job))
+        assert await imaging.picture_at(names, perform, look, asked) == found
+        assert looks == [held] * 3  # the last time its picture was there
+        others = (*names[:2], "1.2.3")
+        with pytest.raises(NotFound):
+            await imaging.picture_at(others, perform, look, asked)
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_a_file_that_is_used_again_holds_one_picture(form: str) -> None:
     before = descriptors()

@@ -38,7 +38,7 @@ async def readings(client: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes what asks the database from now on."""
     seen: list[str] = []
     database = client.app[GATEWAY].archive.database
-    stream, read = database.stream, database.read
+    stream, read, read_soon = database.stream, database.read, database.read_soon
 
     def noted_stream(work: Any, *rows: int) -> Any:
         seen.append("stream")
@@ -49,7 +49,12 @@ async def readings(client: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             seen.append("read")
         return await read(work)
 
+    def noted_read_soon(work: Any, tell: Any) -> Any:
+        seen.append("read soon")
+        return read_soon(work, tell)
+
     monkeypatch.setattr(database, "stream", noted_stream)
+    monkeypatch.setattr(database, "read_soon", noted_read_soon)
     monkeypatch.setattr(database, "read", noted_read)
     return seen
 
@@ -72,10 +77,10 @@ async def test_the_second_answer_is_the_first_and_asks_nobody(
     await store(client, *(file(number) for number in range(1, 6)))
     seen = await readings(client, monkeypatch)
     first = await client.get(f"{ROOT}/{path}", headers={"Accept": accept})
-    assert seen == ["stream"]  # one reading is enough
+    assert len(seen) == 1  # one reading is enough
     again = await client.get(f"{ROOT}/{path}", headers={"Accept": accept})
     assert first.status == again.status == 200
-    assert seen == ["stream"]
+    assert len(seen) == 1
     assert await again.read() == await first.read()
     for name in ("Content-Type", "ETag", "Vary", "Cache-Control", "Warning"):
         assert again.headers.get(name) == first.headers.get(name)
@@ -86,7 +91,7 @@ async def test_the_second_answer_is_the_first_and_asks_nobody(
     unchanged = await client.get(f"{ROOT}/{path}", headers=tag)
     assert (unchanged.status, await unchanged.read()) == (304, b"")
     assert unchanged.headers["ETag"] == first.headers["ETag"]
-    assert seen == ["stream"]
+    assert len(seen) == 1
 
 
 async def test_what_is_asked_for_in_another_way_is_another_answer(client: Any) -> None:

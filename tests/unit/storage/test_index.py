@@ -230,6 +230,23 @@ async def test_a_correction_of_the_patient_moves_the_instance(held: Held) -> Non
 # -- removing --------------------------------------------------------------------------
 
 
+async def test_what_lies_in_a_pack_does_so_until_it_is_removed_from_there(
+    held: Held,
+) -> None:
+    pack = "0" * 32
+    blobs = [pack + "00000000000120", pack + "00001000000120"]
+    named = [(one(n), blob, False) for n, blob in enumerate(blobs)]
+    await held.database.write(lambda session: index.add(session, named))
+    first = (await held.instances(Level.STUDY, "1"))[0]
+    await held.remove(first)
+    packed = await held.ask(lambda session: index.packed(session, pack))
+    assert sorted(packed) == blobs
+    await held.database.write(lambda session: index.discarded(session, [first.blob]))
+    assert await held.ask(lambda session: index.packed(session, pack)) == [
+        blob for blob in blobs if blob != first.blob
+    ]
+
+
 async def test_parents_vanish_with_their_last_child(held: Held) -> None:
     await held.add(one(1), one(2), one(1, "1.2"), one(1, "2.1", "2"))
     first, second = await held.instances(Level.SERIES, "1", "1.1")

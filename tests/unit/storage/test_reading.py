@@ -16,6 +16,8 @@ from gateway.storage.blobs import DiskBlobs
 from gateway.storage.reading import FileRange, Piece, Reading, at_once, same_bytes
 from tests.unit.storage.blob_contract import descriptors
 
+ROOM = memoryview(bytearray(module.CHUNK))
+
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> Iterator[DiskBlobs]:
@@ -173,10 +175,10 @@ def test_what_is_in_memory_is_read_at_once(blobs: DiskBlobs) -> None:
     name = keep(blobs, CONTENT)
     before = descriptors()
     pieces: list[Piece] = [b"head", FileRange(name, 3, 900), b"", FileRange(name, 0, 9)]
-    whole = at_once(blobs, pieces)
+    whole = at_once(blobs, pieces, ROOM)
     assert whole is not None
     assert bytes(whole) == b"".join(chunks(blobs, pieces))
-    assert at_once(blobs, [b"alone"]) == b"alone"
+    assert at_once(blobs, [b"alone"], ROOM) == b"alone"
     assert descriptors() == before
 
 
@@ -188,7 +190,7 @@ def test_a_thread_is_left_what_is_long_many_or_wrong(blobs: DiskBlobs) -> None:
         [FileRange(name, 0, len(CONTENT) + 1)],
         [FileRange("0" * 32, 0, 1)],
     ):
-        assert at_once(blobs, pieces) is None
+        assert at_once(blobs, pieces, ROOM) is None
     assert descriptors() == before
 
 
@@ -201,9 +203,9 @@ def test_what_would_have_to_be_fetched_from_the_disk_is_left_to_a_thread(
         raise BlockingIOError
 
     monkeypatch.setattr(os, "preadv", not_there)
-    assert at_once(blobs, [FileRange(name, 0, 5)]) is None
+    assert at_once(blobs, [FileRange(name, 0, 5)], ROOM) is None
     monkeypatch.setattr(os, "preadv", lambda _, buffers, *rest: len(buffers[0]) - 1)
-    assert at_once(blobs, [FileRange(name, 0, 5)]) is None
+    assert at_once(blobs, [FileRange(name, 0, 5)], ROOM) is None
     assert descriptors() == before
 
 
@@ -211,6 +213,6 @@ def test_a_blob_that_is_still_moving_is_left_to_a_thread(blobs: DiskBlobs) -> No
     incoming = blobs.incoming()
     incoming.append([CONTENT])
     incoming.flush()
-    assert at_once(blobs, [FileRange(incoming.name, 0, 5)]) is None
+    assert at_once(blobs, [FileRange(incoming.name, 0, 5)], ROOM) is None
     blobs.publish(incoming.name)
-    assert at_once(blobs, [FileRange(incoming.name, 0, 5)]) == CONTENT[:5]
+    assert at_once(blobs, [FileRange(incoming.name, 0, 5)], ROOM) == CONTENT[:5]
