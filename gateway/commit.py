@@ -143,7 +143,8 @@ class Commit:
 
     def add(self, session: Session) -> list[Added | Occupied]:
         """Add their rows."""
-        self._index.discarded(session, self.gone)
+        if self.gone:
+            self._index.discarded(session, self.gone)
         entries = [(r.entry, r.blob, self._overwrite or r.mends) for _, r in self._new]
         return self._index.add(session, entries)
 

@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from gateway.commit import Buffers, Commit, Ready, held_already
+from gateway.arrived import Arrived
+from gateway.commit import Commit, Ready, held_already
 from gateway.dicom.charsets import LATIN1, Encodings
-from gateway.dicom.header import Header, HeaderReader, may_be_deflated
+from gateway.dicom.header import Header, HeaderReader
 from gateway.dicom.walk import INLINE_BINARY_LIMIT
 from gateway.errors import GatewayError
 from gateway.outcomes import (
@@ -56,49 +56,8 @@ COMMIT_LIMIT = 64
 #: longer than to flush takes, so that nobody who waits in vain loses much.
 _PATIENCE = 0.002
 
-#: A header that ends within so many bytes is read at once, without a thread: reading it
-#: takes less time than getting there.
-QUICK = 64 * 1024
-
-_PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
-
-
-@dataclass(slots=True)
-class _Arrived:
-    """An instance whose bytes are all here: in `buffers`, after those in `incoming`."""
-
-    buffers: Buffers
-    incoming: Incoming | None
-    within: str | None  # the only StudyInstanceUID that is welcome
-    _front: bytes | None = None  # once it was asked for
-
-    def size(self) -> int:
-        """Bytes of the instance."""
-        return sum(map(len, self.buffers)) + (
-            self.incoming.size if self.incoming else 0
-        )
-
-    def front(self) -> bytes:
-        """The first bytes in memory: as many as are read at once, or all of a few."""
-        if self._front is None:
-            self._front = self.whole() if self.size() <= QUICK else self._begun()
-        return self._front
-
-    def _begun(self) -> bytes:
-        front = bytearray()
-        for buffer in self.buffers:
-            front += buffer[: QUICK - len(front)]
-            if len(front) == QUICK:
-                break
-        return bytes(front)
-
-    def whole(self) -> bytes:
-        """The bytes in memory, in one piece from now on."""
-        if len(self.buffers) == 1 and isinstance(self.buffers[0], bytes):
-            return self.buffers[0]
-        whole = b"".join(self.buffers)
-        self.buffers = [whole]
-        return whole
+#: Instances that are read one right after the other; it takes half a millisecond.
+_READ_TOGETHER = 8
 
 
 class Intake:
@@ -127,7 +86,8 @@ class Intake:
         self.replaced = Replaced(blobs)
         self.room = Room(database, blobs, index, limits, self.replaced)
         self._gone: list[str] = []  # replaced blobs that are removed, still in garbage
-        self._committing = Grouping(self._commit, COMMIT_LIMIT, patience=_PATIENCE)
+        self._unread: list[Arrived] = []  # of those that wait to be committed
+        self._committing = Grouping(self._store, COMMIT_LIMIT, patience=_PATIENCE)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -167,7 +127,7 @@ class Intake:
         """How many instances are read and wait to be made durable."""
         return len(self._committing)
 
-    async def keep(self, arrived: _Arrived) -> Outcome:
+    async def keep(self, arrived: Arrived) -> Outcome:
         """Store an instance whose bytes are all here."""
         self._keeping += 1
         try:
@@ -188,32 +148,50 @@ class Intake:
             self._eased.clear()
             await self._eased.wait()
 
-    async def _keep(self, arrived: _Arrived) -> Outcome:
+    async def _keep(self, arrived: Arrived) -> Outcome:
+        if arrived.incoming is None and arrived.is_quick():
+            self._unread.append(arrived)
+            if len(self._unread) >= _READ_TOGETHER:
+                self._read_all()
+            return await self._committing.submit(arrived)
+        arrived.read = await self._read_slowly(arrived)
+        if isinstance(arrived.read, Ready):
+            return await self._committing.submit(arrived)
+        if arrived.incoming:
+            await in_thread(arrived.incoming.discard)
+        return arrived.read
+
+    # -- what it is ------------------------------------------------------------------
+
+    async def _read_slowly(self, arrived: Arrived) -> Ready | Outcome:
+        """Read it in a thread."""
         try:
-            if arrived.incoming is None and _is_quick(arrived.front(), arrived.size()):
-                ready = self._read(arrived)
-            elif arrived.incoming is None:
-                ready = await in_thread(lambda: self._read(arrived))
-            else:
-                ready = await self._database.read(
-                    lambda session: self._read_large(session, arrived)
-                )
+            if arrived.incoming is None:
+                return await in_thread(lambda: self._read(arrived))
+            return await self._database.read(
+                lambda session: self._read_large(session, arrived)
+            )
         except Exception as error:
-            log.exception("an instance could not be read")
-            ready = refused(error, None)
+            return _unreadable(error)
         except BaseException:
             if arrived.incoming:
                 await in_thread(arrived.incoming.discard)
             raise
-        if isinstance(ready, Ready):
-            return await self._committing.submit(ready)
-        if arrived.incoming:
-            await in_thread(arrived.incoming.discard)
-        return ready
 
-    # -- what it is ------------------------------------------------------------------
+    def _read_all(self) -> None:
+        """Read those that can be read at once, one right after the other.
 
-    def _read(self, arrived: _Arrived) -> Ready | Outcome:
+        What reads one is then still in the processor's caches for the next: so it costs
+        half of what it does between the other steps of their requests.
+        """
+        for arrived in self._unread:
+            try:
+                arrived.read = self._read(arrived)
+            except Exception as error:
+                arrived.read = _unreadable(error)
+        self._unread.clear()
+
+    def _read(self, arrived: Arrived) -> Ready | Outcome:
         header: Header | None = None
         try:
             header = self._header(arrived)
@@ -225,18 +203,19 @@ class Intake:
         buffers = [] if arrived.incoming else arrived.buffers
         return Ready(entry, buffers, arrived.incoming)
 
-    def _header(self, arrived: _Arrived) -> Header:
+    def _header(self, arrived: Arrived) -> Header:
         if arrived.incoming is None:
-            front, size = arrived.front(), arrived.size()
-            header = None
-            if size > len(front):
+            size = arrived.size()
+            for front in arrived.fronts():
                 header = self._headers.read_in_front(front, size)
-            return header or self._headers.read(arrived.whole())
+                if header is not None:
+                    return header
+            return self._headers.read(arrived.whole())
         arrived.incoming.append(arrived.buffers)
         arrived.buffers = []
         return self._headers.read_file(arrived.incoming.path)
 
-    def _read_large(self, session: Session, arrived: _Arrived) -> Ready | Outcome:
+    def _read_large(self, session: Session, arrived: Arrived) -> Ready | Outcome:
         """Read, and compare with what is held: nobody's commit waits for that."""
         ready = self._read(arrived)
         if isinstance(ready, Ready):
@@ -247,6 +226,15 @@ class Intake:
         return ready
 
     # -- durable, indexed, in place --------------------------------------------------
+
+    async def _store(self, group: list[Arrived]) -> list[Outcome]:
+        """Commit those of a group that can be read."""
+        self._read_all()
+        found = [arrived.read for arrived in group]
+        ready = [one for one in found if isinstance(one, Ready)]
+        stored = iter(await self._commit(ready) if ready else ())
+        outcomes = (next(stored) if isinstance(one, Ready) else one for one in found)
+        return [outcome for outcome in outcomes if outcome is not None]
 
     async def _commit(self, group: list[Ready]) -> list[Outcome]:
         self._gone += self.replaced.gone()
@@ -356,7 +344,7 @@ class Receiver:
         self._intake.memory += held  # ours until it is stored, see below
         incoming, buffers = self._take()
         try:
-            return await self._intake.keep(_Arrived(buffers, incoming, within))
+            return await self._intake.keep(Arrived(buffers, incoming, within))
         finally:
             self._intake.memory -= held
 
@@ -367,9 +355,6 @@ class Receiver:
         return taken
 
 
-def _is_quick(front: bytes, size: int) -> bool:
-    """Whether the header is short: pixel data begins soon, or there is not much at all."""
-    if may_be_deflated(front):
-        return False
-    start = front[:QUICK]
-    return size <= QUICK or any(tag in start for tag in _PIXEL_DATA)
+def _unreadable(error: Exception) -> Outcome:
+    log.error("an instance could not be read", exc_info=error)
+    return refused(error, None)

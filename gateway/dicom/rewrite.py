@@ -81,7 +81,7 @@ class Rewriter(Walk):
     def after_pixels(self) -> Iterator[bytes]:
         """What follows pixel data, which is stepped over: private elements, signatures."""
         scope = self._scope
-        self.position = self._unusual(self.position, self._end, scope, "")[2]
+        self.position = self.element(self.position, self._end, scope, "")[2]
         while self._end - self.position >= 8:
             tag, vr, length, start = self._next(self.position, scope)
             if tag == 0:
@@ -108,7 +108,7 @@ class Rewriter(Walk):
         try:
             yield b"".join(self._one(tag, vr, length, start, scope))
         except _Fragments:
-            self.position = self._unusual(self.position, self._end, scope, "")[2]
+            self.position = self.element(self.position, self._end, scope, "")[2]
 
     def _next(self, position: int, scope: Scope) -> tuple[int, str, int, int]:
         self._unknown = False

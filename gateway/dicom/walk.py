@@ -185,7 +185,7 @@ class Walk:
                 if tag == _PIXEL_REPRESENTATION:
                     scope.signed = element.get("Value") == [1]
             else:
-                tag, element, position = self._unusual(position, end, scope, path)
+                tag, element, position = self.element(position, end, scope, path)
                 if tag in (_ITEM_END, 0):
                     break
             ordered = ordered and tag > previous
@@ -195,18 +195,9 @@ class Walk:
         return attributes if ordered else dict(sorted(attributes.items())), position
 
     def element(
-        self, position: int, end: int, scope: Scope
+        self, position: int, end: int, scope: Scope, path: str = ""
     ) -> tuple[int, Element, int]:
-        """The element at the position: its tag, itself, and where the next one begins.
-
-        The tag is zero where there is none any more.
-        """
-        return self._unusual(position, end, scope, "")
-
-    def _unusual(
-        self, position: int, end: int, scope: Scope, path: str
-    ) -> tuple[int, Element, int]:
-        """Any element at all: its tag, the element, and where the next one begins.
+        """Any element at all: its tag, itself, and where the next one begins.
 
         The tag is zero where there is none any more.
         """

@@ -85,6 +85,7 @@ class Additions:
         self._recount: set[int] = set()
         self._size = 0
         self._news: list[News] = []
+        self._headers: list[tuple[int, bytes, str | None]] = []
 
     def add(self, entry: Entry, blob: str) -> None:
         """Add an instance with its blob, and the parents that it lacks."""
@@ -108,7 +109,7 @@ class Additions:
                 entry.instance,
             ),
         )
-        self._session.insert(_ADD_HEADER, (number, entry.header, entry.bulk))
+        self._headers.append((number, entry.header, entry.bulk))
         self._added[parents] = self._added.get(parents, 0) + 1
         self._size += entry.size
         self._news.append(("NewInstance", Level.INSTANCE, number))
@@ -183,6 +184,7 @@ class Additions:
     def count(self) -> None:
         """Bring counters up to what was added."""
         session = self._session
+        session.execute_many(_ADD_HEADER, self._headers)
         for (series, study, patient), count in self._added.items():
             session.execute(COUNT_SERIES, (count, self._second, series))
             session.execute(COUNT_STUDY, (count, self._second, study))
@@ -198,6 +200,7 @@ class Additions:
         self._added.clear()
         self._recount.clear()
         self._news.clear()
+        self._headers.clear()
         self._size = 0
 
     def _touched(self) -> set[tuple[Level, int]]:

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from gateway.archive import Instance
 from gateway.config.settings import Settings
@@ -29,6 +29,9 @@ _CODINGS = CODINGS | _AS_IT_IS
 
 #: UTF-8 as queries name it, or anything.
 _CHARSETS = frozenset({"utf-8", "utf8", "iso_ir 192", "iso-ir-192", "*"})
+
+#: Pieces of a body that are smaller (bytes) are joined, and the next ones, too.
+_SMALL, _SOME = 16 * 1024, 64
 
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
@@ -168,8 +171,17 @@ def _coding(request: web.Request) -> str:
 
 
 async def _chunks(request: web.Request, seconds: int) -> AsyncGenerator[bytes, None]:
-    while chunk := await _next_chunk(request, seconds):
-        yield chunk
+    """The pieces of a body as they came; those that its sender cut small are joined."""
+    content, joined = request.content, 0
+    is_cut_by_sender = request.content_length is None
+    while True:
+        piece = await _next_chunk(content, seconds, joined > 0)
+        if piece:
+            yield piece
+            is_small = is_cut_by_sender and len(piece) < _SMALL
+            joined = _SOME if is_small else joined - 1
+        elif content.at_eof():
+            return
 
 
 async def _inflated(
@@ -196,15 +208,13 @@ def _go_on(request: web.Request) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def _next_chunk(request: web.Request, seconds: int) -> bytes:
-    content = request.content
-    # Pieces as they came are joined only where their sender may have cut them small.
-    cut_by_sender = request.content_length is None
+async def _next_chunk(content: StreamReader, seconds: int, is_joined: bool) -> bytes:
+    """The next piece, or all that is here in one; none at the end, or of a chunk."""
     try:
         if content.is_eof():  # all of it is here: nothing to wait for
             return await content.readany()
         async with asyncio.timeout(seconds or None):
-            if cut_by_sender:
+            if is_joined:
                 return await content.readany()
             return (await content.readchunk())[0]
     except TimeoutError:

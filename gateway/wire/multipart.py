@@ -23,6 +23,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.errors import BadRequest, Truncated
 
@@ -31,6 +32,7 @@ MAX_BOUNDARY = 200
 MAX_PREAMBLE_BYTES = 4 * 1024  # what stands before the first delimiter
 MAX_HEADER_BYTES = 8 * 1024  # of one part
 MAX_HEADER_LINES = 32  # of one part, folded ones counted singly
+_USUAL_HEADERS = 128  # bytes of a part's, up to which they are remembered
 
 # What may follow ``--boundary`` on a delimiter line. Padding is legal, endless padding
 # would have to be kept.
@@ -70,6 +72,8 @@ class MultipartEnd:
 
 
 Event = PartBegin | PartData | PartEnd | MultipartEnd
+
+_PART_END, _MULTIPART_END = PartEnd(), MultipartEnd()  # they are all the same
 
 
 class MultipartReader:
@@ -167,7 +171,7 @@ class MultipartReader:
             return self._keep(buffer, at)
         if self._newline == b"\n" and buffer[at] == _CARRIAGE_RETURN:
             raise self._bad_part("CR LF before a delimiter, LF after the first one")
-        events.append(PartEnd())
+        events.append(_PART_END)
         return self._pass_delimiter(line_end, events)
 
     def _ignore_epilogue(self, buffer: bytes, start: int, events: list[Event]) -> int:
@@ -175,7 +179,7 @@ class MultipartReader:
 
     def _pass_delimiter(self, line_end: re.Match[bytes], events: list[Event]) -> int:
         if line_end["closing"]:
-            events.append(MultipartEnd())
+            events.append(_MULTIPART_END)
             self._step = self._ignore_epilogue
             return line_end.end()
         self._part += 1
@@ -222,10 +226,15 @@ class MultipartReader:
         return len(buffer)
 
     def _parse_headers(self, block: bytes) -> Mapping[str, str]:
+        """The header fields of a part; raises BadRequest."""
         if not block:
             return {}
         if block.count(b"\n") >= MAX_HEADER_LINES:
             raise self._bad_part(f"more than {MAX_HEADER_LINES} header lines")
+        if len(block) <= _USUAL_HEADERS and b"--" not in block:
+            usual = _usual_headers(block)
+            if usual is not None:
+                return usual
         headers: dict[str, str] = {}
         for line in _FOLD.sub(b" ", block).split(b"\n"):
             if line.startswith(self._dash_boundary):
@@ -239,6 +248,19 @@ class MultipartReader:
 
     def _bad_part(self, reason: str) -> BadRequest:
         return BadRequest(f"Part {self._part} of the multipart body: {reason}.")
+
+
+@lru_cache(64)
+def _usual_headers(block: bytes) -> Mapping[str, str] | None:
+    """The fields of a few lines, the same in most parts; None unless they are right."""
+    headers: dict[str, str] = {}
+    for line in block.split(b"\n"):
+        parsed = _HEADER_LINE.fullmatch(line.removesuffix(b"\r"))
+        if parsed is None:
+            return None
+        name = parsed[1].decode("ascii").lower()
+        headers.setdefault(name, _text(parsed[2].strip()))
+    return headers
 
 
 def boundary_of(parameters: Mapping[str, str]) -> str:

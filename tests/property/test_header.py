@@ -4,6 +4,7 @@ import struct
 import warnings
 from contextlib import suppress
 
+import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import config as pydicom_config
@@ -15,7 +16,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from gateway.dicom.header import HeaderReader, read_header
+from gateway.dicom.header import HeaderReader, data_set_start, read_header
 from gateway.errors import NotDicom
 from tests import raw
 from tests.factories import dataset, encode
@@ -234,6 +235,58 @@ def test_what_was_read_before_makes_no_difference(drawn, syntax, others, trail):
         assert found == expected
         if not isinstance(found, str):
             assert list(found.attributes) == list(expected.attributes)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(data_sets(depth=1), min_size=2, max_size=4),
+    st.sampled_from([raw.EXPLICIT, raw.IMPLICIT, raw.BIG]),
+    st.permutations(range(12)),
+)
+def test_of_headers_with_other_values_each_is_read_as_if_it_were_alone(
+    drawn, syntax, order
+):
+    """They have the same elements, so what differs is read beside what is known."""
+    first = drawn[0]
+    contents = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number, other in enumerate(drawn):
+            made = dataset(SpecificCharacterSet="ISO_IR 192", InstanceNumber=number)
+            made.update(first)
+            made.update({e.tag: e for e in other if e.tag in first})
+            contents.append(encode(made, syntax))
+    reader = HeaderReader()
+    for turn in order:
+        content = contents[turn % len(contents)]
+        header, expected = told(reader.read, content), told(read_header, content)
+        assert header == expected
+        assert orjson.loads(header.text) == orjson.loads(
+            orjson.dumps(header.attributes)
+        )
+
+
+@settings(max_examples=120)
+@given(st.lists(changes, min_size=1, max_size=4), st.lists(uids, max_size=3))
+def test_file_meta_information_is_read_as_if_it_were_the_first(others, instances):
+    content = encode(dataset(), ExplicitVRLittleEndian)
+    end = data_set_start(content)
+    meta, rest = content[132:end], content[end:]
+    # Group, element and representation of MediaStorageSOPInstanceUID, and its length.
+    head = b"\x02\x00\x03\x00UI"
+    at = meta.index(head) + len(head)
+    behind = at + 2 + int.from_bytes(meta[at : at + 2], "little")
+    reader = HeaderReader()
+    reader.read(content)
+    metas = [changed(meta, 0, found) for found in others]
+    for uid in instances:
+        value = (uid + "\0" * (len(uid) % 2)).encode()
+        metas.append(
+            meta[:at] + len(value).to_bytes(2, "little") + value + meta[behind:]
+        )
+    for other in metas:
+        another = content[:132] + other + rest
+        assert told(reader.read, another) == told(read_header, another)
 
 
 @settings(max_examples=100)

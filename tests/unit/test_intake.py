@@ -19,6 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from gateway import commit
 from gateway import intake as module
 from gateway.archive import Archive
+from gateway.arrived import QUICK
 from gateway.dicom import header
 from gateway.dicom.hierarchy import Level
 from gateway.errors import NotFound
@@ -38,7 +39,7 @@ from tests.factories import dataset, dicom_file, encode
 
 STUDY, SERIES = "1.2.3.1", "1.2.3.1.1"
 LARGE = 3 * module.SPOOL_CHUNK
-LONG_HEADER = 2 * module.QUICK
+LONG_HEADER = 2 * QUICK
 
 
 @pytest.fixture(autouse=True)
