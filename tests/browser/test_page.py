@@ -149,6 +149,7 @@ def until(true: Any, what: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_folder_travels_there_and_back(
     person: Person, far: Running, tmp_path: Path
 ) -> None:
@@ -276,6 +277,7 @@ def test_patients_who_share_a_uid_stay_apart(person: Person) -> None:
     assert studies(person.server) == {"1.8.1"}
 
 
+@pytest.mark.slow
 def test_slow_answers_and_odd_addresses_are_got_over(person: Person) -> None:
     page = person.page
     slow = 1500  # milliseconds: longer than the page waits between two questions
@@ -453,6 +455,7 @@ def test_it_works_at_the_address_of_the_peer_and_behind_a_password(
         assert not person.faults, person.faults
 
 
+@pytest.mark.slow
 def test_a_read_only_gateway_offers_nothing_that_it_refuses(
     browser: Any, tmp_path: Path
 ) -> None:

@@ -55,7 +55,13 @@ def answer(connection: socket.socket) -> bytes:
 
 
 @each_count
-@pytest.mark.parametrize("pixels", [100, 3_000_000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        pytest.param(100, id="small"),
+        pytest.param(3_000_000, id="large", marks=pytest.mark.slow),
+    ],
+)
 def test_a_store_that_runs_when_the_server_is_told_to_stop_ends_well(
     server: Server, pixels: int
 ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.config.options import OPTIONS
@@ -80,6 +80,7 @@ def commented(draw: st.DrawFn, value: object) -> str:
     return gap() + write(value) + gap()
 
 
+@settings(max_examples=60)
 @given(st.data(), values(TEXTS))
 def test_comments_and_last_commas_change_nothing(
     data: st.DataObject, value: object
@@ -88,6 +89,7 @@ def test_comments_and_last_commas_change_nothing(
     assert json.loads(strip(text)) == value
 
 
+@settings(max_examples=60)
 @given(st.data(), values(TEXTS))
 def test_stripping_moves_nothing(data: st.DataObject, value: object) -> None:
     text = data.draw(commented(value))

@@ -185,7 +185,10 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path, workers: str) -> None
     assert "in use" in said
 
 
-@pytest.mark.parametrize(("first", "second"), [("1", "1"), ("2", "2")])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("2", "2"), pytest.param("1", "1", marks=pytest.mark.slow)],
+)
 def test_a_second_gateway_does_not_share_the_port_of_the_first(
     tmp_path: Path, first: str, second: str
 ) -> None:
