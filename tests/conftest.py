@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient
 from blockbuster import blockbuster_ctx
 
 from gateway.app import build
+from gateway.web.middleware import Entrance
 from tests import manual
 from tests.settings import settings
 from tests.starting import GatewayServer
@@ -36,6 +38,20 @@ def no_blocking() -> Iterator[None]:
     """A call that blocks the event loop fails the test that made it."""
     with blockbuster_ctx("gateway"):
         yield
+
+
+@pytest.fixture
+def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses of requests that went to a handler, or to an error."""
+    seen: list[str] = []
+    answer = Entrance.answer
+
+    async def noted(entrance: Entrance, request: web.Request) -> web.StreamResponse:
+        seen.append(request.path_qs)
+        return await answer(entrance, request)
+
+    monkeypatch.setattr(Entrance, "answer", noted)
+    return seen
 
 
 @pytest.fixture(scope="session")

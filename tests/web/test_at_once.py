@@ -7,10 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from gateway.web.context import GATEWAY
-from gateway.web.middleware import Entrance
 from gateway.web.whole import Whole
 from tests.clients import ROOT, store
 from tests.connection import connected
@@ -20,20 +18,6 @@ from tests.unit.jobs.engines import Works
 STUDY = "9.1"
 _CHANGING = re.compile(rb'"Timestamp": ?"[0-9T.]+"')
 _OF_EACH = ("date", "x-request-id", "connection")
-
-
-@pytest.fixture
-def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses of requests that went to a handler, or to an error."""
-    seen: list[str] = []
-    answer = Entrance.answer
-
-    async def noted(entrance: Entrance, request: web.Request) -> web.StreamResponse:
-        seen.append(request.path_qs)
-        return await answer(entrance, request)
-
-    monkeypatch.setattr(Entrance, "answer", noted)
-    return seen
 
 
 @pytest.fixture

@@ -8,9 +8,6 @@ import pytest
 from tests.clients import ROOT, store
 from tests.connection import Answer, connected
 from tests.factories import dataset, encode
-from tests.web.test_at_once import handled
-
-__all__ = ["handled"]
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 OCTETS = "application/octet-stream"

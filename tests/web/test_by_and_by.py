@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from gateway.dicom.hierarchy import Level
 from gateway.errors import Busy
@@ -20,7 +19,6 @@ from gateway.storage import pages
 from gateway.storage.database import SqliteSession
 from gateway.storage.pages import Page, Pages
 from gateway.web.context import GATEWAY
-from gateway.web.middleware import Entrance
 from gateway.web.monitor import REQUESTS
 from tests.clients import ROOT, store
 from tests.connection import Connection, connected, head
@@ -65,20 +63,6 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setattr(Pages, "find", held)
     yield gate
     gate.open.set()
-
-
-@pytest.fixture
-def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses of requests that went to a handler, or to an error."""
-    seen: list[str] = []
-    answer = Entrance.answer
-
-    async def noted(entrance: Entrance, request: web.Request) -> web.StreamResponse:
-        seen.append(request.path_qs)
-        return await answer(entrance, request)
-
-    monkeypatch.setattr(Entrance, "answer", noted)
-    return seen
 
 
 @pytest.fixture

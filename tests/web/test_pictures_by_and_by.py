@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiohttp import web
 from PIL import Image
 
 from gateway.imaging import Imaging
 from gateway.web.context import GATEWAY
-from gateway.web.middleware import Entrance
 from tests.clients import ROOT, store
 from tests.connection import Answer, Connection, connected, head
 from tests.factories import dicom_file, image
@@ -20,20 +18,6 @@ from tests.web.test_rendered import multiframe
 from tests.web.test_wado_rs import instance_path
 
 CHANCE = np.random.default_rng(3)
-
-
-@pytest.fixture
-def handled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses of requests that went to a handler, or to an error."""
-    seen: list[str] = []
-    answer = Entrance.answer
-
-    async def noted(entrance: Entrance, request: web.Request) -> web.StreamResponse:
-        seen.append(request.path_qs)
-        return await answer(entrance, request)
-
-    monkeypatch.setattr(Entrance, "answer", noted)
-    return seen
 
 
 async def asked(
