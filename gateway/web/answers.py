@@ -7,7 +7,7 @@ is being gathered to be kept; what was not asked for longest goes first.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -31,9 +31,19 @@ class Answer:
     version: int  # of the archive that it is true of
     tag: str  # its ETag
     headers: Mapping[str, str]
-    body: bytes
+    pieces: Sequence[bytes]  # of its body: to join some megabytes would take long
     forms: dict[str, bytes] = field(default_factory=dict)  # compressed, by coding
     whole: Whole | None = None  # ready to be sent, once it was asked for so
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return sum(map(len, self.pieces))
+
+    @property
+    def body(self) -> bytes:
+        """The body in one piece, which takes time if it is long."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
 class Answers:
@@ -67,7 +77,7 @@ class Answers:
     def put(self, key: Hashable, answer: Answer) -> None:
         """Keep an answer."""
         self._drop(key)
-        size = len(answer.body) + len(str(key)) + _AROUND
+        size = answer.size + len(str(key)) + _AROUND
         self._answers[key] = answer, size
         self._resize(size)
 
@@ -138,8 +148,7 @@ class Gathering:
         """Keep it: that was all, and it went out with these headers."""
         if self._pieces is None:
             return
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        answer = Answer(self._version, self._tag, dict(headers), body)
+        answer = Answer(self._version, self._tag, dict(headers), self._pieces)
         self._answers.put(self._key, answer)
         self._forget()
 

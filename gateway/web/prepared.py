@@ -4,8 +4,7 @@ All that an answer depends on beside the archive is its key: the address as it c
 is accepted, and where the server seems to stand. Who may come in has been let in before.
 """
 
-from collections.abc import Hashable, Mapping
-from functools import partial
+from collections.abc import Hashable, Mapping, Sequence
 from http import HTTPStatus
 
 from aiohttp import web
@@ -49,7 +48,7 @@ def given_at_once(request: web.Request, **address: str) -> Whole | None:
     """The same, of an answer that is short."""
     answers = gateway(request).answers
     held = answers.get(key_of(request))
-    if held is None or len(held.body) > WHOLE or not answers.is_true(held):
+    if held is None or held.size > WHOLE or not answers.is_true(held):
         return None
     if held.tag in listed(request):
         return _unchanged(held.tag)
@@ -121,7 +120,7 @@ class Preparation:
     def whole(self, state: State, headers: Mapping[str, str], body: bytes) -> Whole:
         """The answer, kept already."""
         headers = {**self.headers, "ETag": self._tag(state), **headers}
-        answer = Answer(state.version, headers["ETag"], headers, body)
+        answer = Answer(state.version, headers["ETag"], headers, [body])
         self._answers.put(self._key, answer)
         return _whole(answer)
 
@@ -131,22 +130,24 @@ async def give(request: web.Request, held: Answer) -> web.StreamResponse:
     unchanged = not_modified(request, held.tag, dict(PLAIN))
     if unchanged is not None:
         return unchanged
-    body, coding = held.body, None
-    if len(body) >= WORTH_IT:
+    pieces, size, coding = held.pieces, held.size, None
+    if size >= WORTH_IT:
         coding = coding_of(request, held.headers.get("Content-Type", ""))
     if coding is not None:
-        body = await _form(request, held, coding)
-    if len(body) <= WHOLE:
-        response: web.StreamResponse = web.Response(body=body, headers=held.headers)
+        pieces = [await _form(request, held, coding)]
+        size = len(pieces[0])
+    response: web.StreamResponse
+    if size <= WHOLE:
+        response = web.Response(body=b"".join(pieces), headers=held.headers)
     else:
         response = web.StreamResponse(headers=held.headers)
-        response.content_length = len(body)
+        response.content_length = size
     if coding is not None:
         response.headers["Content-Encoding"] = coding
     if gateway(request).settings.http_compression_enabled:
         add_vary(response, "Accept-Encoding")
-    if len(body) > WHOLE:
-        await _stream(request, response, body)
+    if size > WHOLE:
+        await _stream(request, response, pieces)
     return response
 
 
@@ -154,16 +155,16 @@ async def _form(request: web.Request, held: Answer, coding: str) -> bytes:
     known = held.forms.get(coding)
     if known is not None:
         return known
-    made = await in_thread(partial(compressed, held.body, coding))
+    made = await in_thread(lambda: compressed(held.body, coding))
     gateway(request).answers.add_form(key_of(request), held, coding, made)
     return made
 
 
 async def _stream(
-    request: web.Request, response: web.StreamResponse, body: bytes
+    request: web.Request, response: web.StreamResponse, pieces: Sequence[bytes]
 ) -> None:
     async with streaming(request, response) as wanted:
-        if wanted:
-            view = memoryview(body)
-            for start in range(0, len(body), _STEP):
+        for piece in pieces if wanted else ():
+            view = memoryview(piece)
+            for start in range(0, len(view), _STEP):
                 await response.write(view[start : start + _STEP])
