@@ -144,8 +144,8 @@ class Imaging:
         held = self._seen_before(wanted)
         if held is not None:
             return held
-        key, made = self._looking(wanted)
-        return self._kept_of(wanted, await self._light.once(key, made))
+        seen = await self._light.once(*self._looking(wanted), fresh=True)
+        return self._kept_of(wanted, seen)
 
     def picture_soon(
         self, wanted: Wanted[T], tell: Tell, is_there: Callable[[], bool]
@@ -178,7 +178,9 @@ class Imaging:
             )
             if job is None or not job.is_light:
                 return Seen(instance, found, None)
-            return Seen(instance, None, self._made(instance, wanted.work, job, ()))
+            picture = self._frames.get(wanted.key(instance))  # somebody was before us
+            picture = picture or self._made(instance, wanted.work, job, ())
+            return Seen(instance, None, picture)
 
         return (wanted.work, wanted.names, *wanted.asked), made
 
@@ -273,11 +275,9 @@ class Imaging:
         self._keep_pixels(instance, pixels)
         return instance, pixels
 
-    def known(self, *names: str) -> tuple[Instance, Pixels] | None:
-        """The same, if nothing has to be asked for it."""
-        instance = self._archive.known(*names)
-        pixels = self._layouts.get(instance.blob) if instance else None
-        return (instance, pixels) if instance and pixels else None
+    def known_pixels(self, instance: Instance) -> Pixels | None:
+        """What is known of an instance's pixels already."""
+        return self._layouts.get(instance.blob)
 
     async def layout(self, instance: Instance) -> PixelLayout:
         """The layout of an instance's pixels; raises NotFound if there are none."""

@@ -25,10 +25,11 @@ IsThere = Callable[[], bool]
 class _Doing:
     """Work that waits for a thread or is under way, and who waits for its result."""
 
-    __slots__ = ("_work", "given_up", "waiting")
+    __slots__ = ("_work", "begun", "given_up", "waiting")
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work = work
+        self.begun = False
         self.given_up = False
         self.waiting: dict[Tell, IsThere] = {}
 
@@ -39,6 +40,7 @@ class _Doing:
 
     def do(self) -> Any:
         """Do it, unless nobody waits any more. For a thread."""
+        self.begun = True
         self.given_up = not self.is_wanted
         if self.given_up:
             return None
@@ -76,15 +78,20 @@ class LightWork:
             doing.tell(None, Busy("the server ends"))
         await asyncio.to_thread(self._threads.end)
 
-    async def once(self, key: Hashable, work: Callable[[], T]) -> T:
+    async def once(
+        self, key: Hashable, work: Callable[[], T], *, fresh: bool = False
+    ) -> T:
         """The result of work; of the same key it is done once at a time.
+
+        It is `fresh` if the work begins after this was called: what it looks at may have
+        changed since it began for somebody else, who was told nothing yet.
 
         Who is cancelled leaves at once, and what nobody waits for any more is not begun.
         Raises CannotTranscode if there is too little memory.
         """
         told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         tell = partial(_settle, told)
-        doing = self._joined(key, work, tell, _always)
+        doing = self._joined(key, work, tell, _always, fresh=fresh)
         try:
             return await told
         finally:
@@ -97,21 +104,27 @@ class LightWork:
     def soon(
         self, key: Hashable, work: Callable[[], Any], tell: Tell, is_there: IsThere
     ) -> bool:
-        """The same for who waits in no task; false if too much waits already.
+        """The same, fresh, for who waits in no task; false if too much waits already.
 
         `tell` is called in the loop's thread. It gets neither a result nor an error if
         nobody was there any more.
         """
         if len(self._under_way) >= _MOST_WAITING:
             return False
-        self._joined(key, work, tell, is_there)
+        self._joined(key, work, tell, is_there, fresh=True)
         return True
 
     def _joined(
-        self, key: Hashable, work: Callable[[], Any], tell: Tell, is_there: IsThere
+        self,
+        key: Hashable,
+        work: Callable[[], Any],
+        tell: Tell,
+        is_there: IsThere,
+        *,
+        fresh: bool,
     ) -> _Doing:
         doing = self._under_way.get(key)
-        if doing is not None:
+        if doing is not None and not (fresh and doing.begun):
             doing.waiting[tell] = is_there
             return doing
         doing = self._under_way[key] = _Doing(work)

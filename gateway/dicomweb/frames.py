@@ -94,9 +94,10 @@ def frame_at_once(
 ) -> Whole | None:
     """The same for one frame that lies in memory as it is wanted."""
     parts = gateway(request)
-    known = parts.imaging.known(study, series, instance)
-    layout = None if known is None else known[1].layout
-    if known is None or layout is None or layout.encapsulated:
+    held = parts.archive.known(study, series, instance)
+    pixels = None if held is None else parts.imaging.known_pixels(held)
+    layout = None if pixels is None else pixels.layout
+    if held is None or layout is None or layout.encapsulated:
         return None
     try:
         (number,) = _numbers(frames)
@@ -108,7 +109,7 @@ def frame_at_once(
         return None
     if chosen.transfer_syntax != as_stored(layout.transfer_syntax):
         return None
-    held, span = known[0], native_run(layout, number)
+    span = native_run(layout, number)
     if span is None:
         return None
     found = Frames(held, layout, [number], chosen, location_of(request, held))

@@ -36,6 +36,34 @@ async def test_it_is_done_once_for_all_who_wait() -> None:
         assert await light.once("a", work) == 2  # what is done is not remembered
 
 
+async def test_what_has_begun_is_not_fresh_for_who_comes_later() -> None:
+    work, later = Work(), Work()
+    later.go.set()
+    async with LightWork(2) as light:
+        first = asyncio.ensure_future(light.once("a", work, fresh=True))
+        assert await asyncio.to_thread(work.begun.wait, 10)
+        assert await light.once("a", later, fresh=True) == 1
+        told = Told()
+        assert light.soon("a", later, told, lambda: True)
+        assert await told.heard == (2, None)
+        work.go.set()
+        assert await first == 1
+
+
+async def test_who_waits_for_what_has_not_begun_has_it_together_and_fresh() -> None:
+    busy, work = Work(), Work()
+    work.go.set()
+    async with LightWork(1) as light:
+        first = asyncio.ensure_future(light.once("other", busy))
+        assert await asyncio.to_thread(busy.begun.wait, 10)
+        waiting = [
+            asyncio.ensure_future(light.once("a", work, fresh=True)) for _ in range(3)
+        ]
+        await asyncio.sleep(0)
+        busy.go.set()
+        assert await asyncio.gather(first, *waiting) == [1, 1, 1, 1]
+
+
 async def test_who_leaves_takes_nothing_from_who_stays() -> None:
     work = Work()
     async with LightWork(1) as light:
@@ -118,7 +146,8 @@ async def test_who_waits_in_no_task_is_told_as_well() -> None:
         unwanted = Work()
         assert light.soon("b", unwanted, gone, lambda: gone.is_there)
         work.go.set()
-        assert await told.heard == (await waiting, None) == (1, None)
+        assert await waiting == 1
+        assert await told.heard == (2, None)
         assert await gone.heard == (None, None)
         assert unwanted.times == 0
         assert light.soon("b", lambda: 1 / 0, late, lambda: True)
@@ -126,7 +155,7 @@ async def test_who_waits_in_no_task_is_told_as_well() -> None:
 
 
 async def test_who_comes_when_it_was_given_up_gets_it_all_the_same() -> None:
-    gone, told = Told(), Told()
+    gone = Told()
     looked = threading.Event()
 
     def is_there() -> bool:
@@ -136,8 +165,7 @@ async def test_who_comes_when_it_was_given_up_gets_it_all_the_same() -> None:
     async with LightWork(1) as light:
         assert light.soon("a", lambda: 1, gone, is_there)
         assert looked.wait(10)  # the loop has no time to hear of it
-        assert light.soon("a", lambda: 2, told, lambda: True)
-        assert await told.heard == (1, None)
+        assert await light.once("a", lambda: 2) == 1
 
 
 async def test_so_many_wait_in_no_task_and_no_more() -> None:
