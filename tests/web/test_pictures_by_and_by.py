@@ -148,6 +148,41 @@ async def test_a_picture_for_nobody_is_not_made(
     assert len(made) < len(files)  # those that a thread had begun, and the last
 
 
+@pytest.mark.parametrize("is_last", [True, False])
+async def test_who_asks_after_it_was_replaced_gets_no_picture_begun_before(
+    start: Any, monkeypatch: pytest.MonkeyPatch, is_last: bool
+) -> None:
+    client = await start(OverwriteInstances="Always")
+    uids = {"StudyInstanceUID": "8.1", "SeriesInstanceUID": "8.2"}
+    uids["SOPInstanceUID"] = "8.3"
+    before, after = image(**uids), image(**uids, PixelData=bytes(512))
+    go, begun = threading.Event(), threading.Event()
+    make = Imaging._made
+
+    def held(imaging: Imaging, *rest: Any) -> bytes:
+        is_first = not begun.is_set()
+        begun.set()
+        assert not is_first or go.wait(10)
+        return make(imaging, *rest)
+
+    await store(client, before)
+    path = f"{ROOT}/{instance_path(before)}/rendered"
+    line = {"Accept": "image/png", **({"Connection": "close"} if is_last else {})}
+    monkeypatch.setattr(Imaging, "_made", held)
+    try:
+        first = asyncio.ensure_future(client.get(path, headers=line))
+        assert await asyncio.to_thread(begun.wait, 10)
+        await store(client, after)
+        second = asyncio.ensure_future(client.get(path, headers=line))
+        await asyncio.sleep(0.1)
+        go.set()
+        old, new = [await (await one).read() for one in (first, second)]
+    finally:
+        go.set()
+    assert len(set(Image.open(io.BytesIO(old)).tobytes())) > 1
+    assert len(set(Image.open(io.BytesIO(new)).tobytes())) == 1
+
+
 async def _leave(client: Any, handled: list[str], file: bytes) -> None:
     """Ask for a picture, and be gone."""
     async with connected(client) as connection:
