@@ -148,7 +148,11 @@ class Archive(Contents):
                 swept.completed,
                 swept.removed,
             )
-        await self._remove_garbage(await self._database.read(self._index.garbage))
+        garbage = await self._database.read(self._index.garbage)
+        if swept.alone:
+            await self._remove_garbage(garbage)
+        else:  # others may be sending what was replaced
+            await asyncio.to_thread(self._intake.replaced.add, garbage)
 
     # -- taking in -------------------------------------------------------------------
 

@@ -113,10 +113,23 @@ class Intake:
             await asyncio.sleep(_LOOKS)
             try:
                 await in_thread(self.replaced.remove)
-            except OSError:
+                await self._note_gone(self.replaced.gone())
+            except (OSError, GatewayError):
                 log.exception(
                     "a replaced file could not be removed; the next start tries"
                 )
+
+    async def _note_gone(self, names: list[str]) -> None:
+        """Let the index know what is removed; raises GatewayError."""
+        if not names:
+            return
+        try:
+            await self._database.write(
+                lambda session: self._index.discarded(session, names)
+            )
+        except GatewayError:
+            self._gone += names  # the next group does it, or the next start
+            raise
 
     def receive(self) -> "Receiver":
         """A place for the bytes of one instance."""

@@ -49,18 +49,20 @@ async def retrieve(
     level = Level(len(uids))
     archive = gateway(request).archive
     held = await archive.transfer_syntaxes(level, *uids)
+    if not held:
+        # Absent is absent, whatever the client would have taken.
+        async with aclosing(archive.instances(level, *uids)) as groups:
+            await anext(groups)
+        held = await archive.transfer_syntaxes(level, *uids)  # it has come just now
     offers = [offer_of(MULTIPART, held)]
     if level is Level.INSTANCE:
         offers.append(offer_of(DICOM, held))
     offers.append(offer_of(ZIP, held))
     ranges = accept(request)
     offer = choose(ranges, offers)
-    if offer is None and held and (other := _alias(ranges)) is not None:
+    if offer is None and (other := _alias(ranges)) is not None:
         return await other(request, study, series, instance)
-    if offer is None or not held:
-        # Absent is absent, whatever the client would have taken.
-        async with aclosing(archive.instances(level, *uids)) as groups:
-            await anext(groups)
+    if offer is None:
         raise NotAcceptable(_what_there_is(level, held))
     as_stored = all_as_stored(ranges, offer.kind, held)
     if offer.kind == DICOM:

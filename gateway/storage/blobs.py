@@ -132,6 +132,7 @@ class Swept:
 
     completed: int  # had their row, moved into place
     removed: int  # never acknowledged, removed
+    alone: bool = True  # no other process lives that may be sending something
 
 
 class DiskBlobs:
@@ -332,9 +333,11 @@ class DiskBlobs:
         anything in.
         """
         completed = removed = 0
+        alone = True
         for lane in sorted(self._arriving.glob("*/")):
             lock = self._lock if lane == self._mine else lock_lane(lane)
             if lock < 0:
+                alone = False
                 continue
             try:
                 found = self._sweep_lane(lane, known, packed)
@@ -343,7 +346,7 @@ class DiskBlobs:
                     os.close(lock)
             completed += found.completed
             removed += found.removed
-        return Swept(completed, removed)
+        return Swept(completed, removed, alone)
 
     def _sweep_lane(
         self,

@@ -1,8 +1,8 @@
 """Blobs on their way out: those whose place others took, and those still being read.
 
 An answer names its files before it sends them, and a slow reader comes to the last one
-minutes later; and what somebody reads within a pack cannot go. Their names are in the
-index as garbage all the while: whatever happens, the next start removes them.
+minutes later; and what somebody reads within a pack cannot go until he has it. Their names
+are in the index as garbage all the while: whatever happens, the next start removes them.
 """
 
 import threading
@@ -15,6 +15,9 @@ from gateway.storage.blobs import DiskBlobs
 #: Seconds that a replaced file stays.
 STAYS = 300.0
 
+#: Seconds after which is tried again what somebody was just reading.
+BUSY = 15.0
+
 
 class Replaced:
     """Replaced blobs on their way out. Its methods may be called from any thread."""
@@ -23,6 +26,7 @@ class Replaced:
         self._blobs = blobs
         self._lock = threading.Lock()
         self._leaving: deque[tuple[float, list[str]]] = deque()
+        self._busy: deque[tuple[float, list[str]]] = deque()
         self._gone: list[str] = []
 
     def add(self, names: Sequence[str]) -> None:
@@ -37,8 +41,9 @@ class Replaced:
         names: list[str] = []
         with self._lock:
             now = time.monotonic()
-            while self._leaving and (all_of_them or self._leaving[0][0] <= now):
-                names += self._leaving.popleft()[1]
+            for some in (self._leaving, self._busy):
+                while some and (all_of_them or some[0][0] <= now):
+                    names += some.popleft()[1]
         if names:
             gone = self.remove_now(names)
             with self._lock:
@@ -50,7 +55,7 @@ class Replaced:
         busy = set(self._blobs.remove(names))
         if busy:
             with self._lock:
-                self._leaving.append((time.monotonic() + STAYS, sorted(busy)))
+                self._busy.append((time.monotonic() + BUSY, sorted(busy)))
         return [name for name in names if name not in busy]
 
     def gone(self) -> list[str]:

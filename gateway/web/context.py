@@ -175,6 +175,9 @@ async def _chunks(request: web.Request, seconds: int) -> AsyncGenerator[bytes, N
     content, joined = request.content, 0
     is_cut_by_sender = request.content_length is None
     while True:
+        if request.transport is None and not content.is_eof():
+            # A reader of a connection that is gone says so in a way of its own.
+            raise Truncated("the body cannot be read to its end")
         piece = await _next_chunk(content, seconds, joined > 0)
         if piece:
             yield piece

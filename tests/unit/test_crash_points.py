@@ -34,6 +34,7 @@ Act = Callable[[Archive], Awaitable[None]]
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is replaced goes at once."""
     monkeypatch.setattr("gateway.storage.replaced.STAYS", 0.0)
+    monkeypatch.setattr("gateway.storage.replaced.BUSY", 0.0)
 
 
 def file(number: int, content: bytes = b"abcd") -> bytes:

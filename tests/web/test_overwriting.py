@@ -97,3 +97,16 @@ async def test_replaced_files_make_room_where_there_is_none(
         monkeypatch.setattr("gateway.room._ROOM_SECONDS", 0.0)
         await store(client, image(rows, 16, SOPInstanceUID="1.2.3.9"))
     assert len(await asyncio.to_thread(contents, tmp_path)) <= 2
+
+
+async def test_the_index_forgets_what_is_gone_although_nothing_more_comes(
+    client: Any,
+) -> None:
+    intake = client.app[GATEWAY].archive._intake
+    await store(client, image(16, 16, SOPInstanceUID="1.2.3.9"))
+    await store(client, image(32, 16, SOPInstanceUID="1.2.3.9"))
+    database, index = intake._database, intake._index
+    assert len(await database.read(index.garbage)) == 1
+    await asyncio.to_thread(lambda: intake.replaced.remove(all_of_them=True))
+    await intake._note_gone(intake.replaced.gone())
+    assert await database.read(index.garbage) == []

@@ -570,6 +570,7 @@ async def test_overwriting_replaces_file_and_attributes_at_once(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Any
 ) -> None:
     monkeypatch.setattr("gateway.storage.replaced.STAYS", 0.0)
+    monkeypatch.setattr("gateway.storage.replaced.BUSY", 0.0)
     client = await start(OverwriteInstances=mode)
     old = named("1.1", PatientName="Old", StudyDescription="Before", Modality="CT")
     await store(client, old)

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from gateway.archive import Archive
 from gateway.dicom.header import read_header
 from gateway.dicomweb import wado_rs
 from gateway.wire.media import parse_media_type
@@ -578,6 +579,27 @@ async def test_deleting_a_study_deletes_it_under_every_patient(client, tmp_path)
     assert (await client.delete(f"{ROOT}/{STUDY}")).status == 204
     assert await find(client, "studies") == []
     assert blobs(tmp_path) == []
+
+
+async def test_what_comes_while_it_is_asked_for_is_there_or_not_but_never_refused(
+    client, monkeypatch
+):
+    file = dicom_file(StudyInstanceUID="1.2.3.1")
+    await store(client, file)
+    look = Archive.transfer_syntaxes
+    looks = []
+
+    async def too_early(archive, *address):
+        looks.append(address)
+        return frozenset() if len(looks) == 1 else await look(archive, *address)
+
+    monkeypatch.setattr(Archive, "transfer_syntaxes", too_early)
+    headers = {"Accept": f"{DICOM}; transfer-syntax=*"}
+    response = await client.get(f"{ROOT}/{STUDY}", headers=headers)
+    assert (response.status, len(looks)) == (200, 2)
+    looks.clear()
+    response = await client.get(f"{ROOT}/studies/1.2.3.77", headers=headers)
+    assert response.status == 404
 
 
 async def test_a_study_of_many_instances_is_deleted_in_groups(client, monkeypatch):
