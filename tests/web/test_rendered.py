@@ -345,7 +345,7 @@ async def test_a_deflated_file(client: Any) -> None:
     np.testing.assert_array_equal(pixels(data), values)
 
 
-async def test_the_same_picture_for_two_costs_one(
+async def test_the_same_picture_for_many_is_made_for_few(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = image()
@@ -363,12 +363,17 @@ async def test_the_same_picture_for_two_costs_one(
 
     monkeypatch.setattr(Pool, "run", counted)
     monkeypatch.setattr(Archive, "seen", counted_here)
-    for query, place in ({}, "thread"), ({"annotation": "patient"}, "process"):
+    # A thread looks into the index as well, so who comes later cannot have what it does.
+    for query, place, most in (
+        ({}, "thread", 10),
+        ({"annotation": "patient"}, "process", 1),
+    ):
         runs.clear()
         path = f"{instance_path(file)}/rendered"
-        answers = await asyncio.gather(*(get(client, path, **query) for _ in range(5)))
+        answers = await asyncio.gather(*(get(client, path, **query) for _ in range(30)))
         assert len({data for _, data in answers}) == 1
-        assert runs == [place]
+        assert set(runs) == {place}
+        assert len(runs) <= most
 
 
 async def test_frames_that_nobody_has(client: Any) -> None:
