@@ -70,9 +70,8 @@ class Download:
 
     async def _read_already(self, transport: asyncio.Transport) -> bytes:
         """What the library has read, which reads no more once this is nothing."""
-        if (
-            self._response.connection
-        ):  # else all is here, and it belongs to nobody, or others
+        # Without a connection all is here, and that one is nobody's, or another's.
+        if self._response.connection:
             transport.pause_reading()
             await asyncio.sleep(0)  # the loop may have been about to read
         return self._response.content.read_nowait()

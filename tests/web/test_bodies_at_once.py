@@ -7,7 +7,7 @@ import pytest
 
 from tests.clients import ROOT, store
 from tests.connection import Answer, connected
-from tests.factories import dataset, encode
+from tests.factories import image
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 OCTETS = "application/octet-stream"
@@ -16,26 +16,18 @@ SIDE = 64
 FRAME = SIDE * SIDE * 2  # bytes
 
 
-def image(number: int, frames: int = 3, side: int = SIDE) -> bytes:
+def slice_of(number: int, frames: int = 3, side: int = SIDE) -> bytes:
     """An image of a series, none of whose pixels are those of another."""
     pixels = (numpy.arange(frames * side * side) * 7 + number).astype("<u2") % 4096
-    return encode(
-        dataset(
-            StudyInstanceUID=STUDY,
-            SeriesInstanceUID=SERIES,
-            SOPInstanceUID=f"{SERIES}.{number}",
-            InstanceNumber=number,
-            Rows=side,
-            Columns=side,
-            BitsAllocated=16,
-            BitsStored=12,
-            HighBit=11,
-            PixelRepresentation=0,
-            SamplesPerPixel=1,
-            PhotometricInterpretation="MONOCHROME2",
-            NumberOfFrames=frames,
-            PixelData=pixels.tobytes(),
-        )
+    return image(
+        side,
+        side,
+        StudyInstanceUID=STUDY,
+        SeriesInstanceUID=SERIES,
+        SOPInstanceUID=f"{SERIES}.{number}",
+        InstanceNumber=number,
+        NumberOfFrames=frames,
+        PixelData=pixels.tobytes(),
     )
 
 
@@ -71,7 +63,7 @@ def the_part(answer: Answer) -> bytes:
 async def test_frames_are_answered_the_same_by_their_handler_and_without_it(
     start: Any, handled: list[str]
 ) -> None:
-    client, file = await start(), image(1)
+    client, file = await start(), slice_of(1)
     await store(client, file)
     handled.clear()
     async with connected(client) as connection:
@@ -112,7 +104,7 @@ async def test_what_is_more_than_a_frame_as_it_lies_is_for_the_handler(
     status: int,
 ) -> None:
     client = await start()
-    await store(client, image(1))
+    await store(client, slice_of(1))
     path = f"{path_of(1)}/frames/{frames}"
     async with connected(client) as connection:
         await ask(connection, f"{path_of(1)}/frames/1", Accept=MULTIPART)
@@ -130,7 +122,7 @@ async def test_of_a_series_that_is_read_one_by_one_what_follows_is_known(
     start: Any, handled: list[str]
 ) -> None:
     client = await start()
-    files = {number: image(number) for number in range(1, 25)}
+    files = {number: slice_of(number) for number in range(1, 25)}
     await store(client, *files.values())
     handled.clear()
     async with connected(client) as connection:
@@ -148,7 +140,7 @@ async def test_of_a_series_that_is_read_one_by_one_what_follows_is_known(
 async def test_what_was_removed_or_replaced_is_not_answered_from_what_was_known(
     start: Any, overwrites: bool
 ) -> None:
-    client, file = await start(OverwriteInstances=overwrites), image(1)
+    client, file = await start(OverwriteInstances=overwrites), slice_of(1)
     await store(client, file)
     async with connected(client) as connection:
         path = f"{path_of(1)}/frames/1"
@@ -169,7 +161,7 @@ async def test_what_was_removed_or_replaced_is_not_answered_from_what_was_known(
 async def test_a_file_is_answered_the_same_by_its_handler_and_without_it(
     start: Any, handled: list[str]
 ) -> None:
-    client, file = await start(), image(1)
+    client, file = await start(), slice_of(1)
     await store(client, file)
     (found,) = await (await client.get("/instances")).json()
     path = f"/instances/{found}/file"
@@ -200,7 +192,7 @@ async def test_a_reader_that_takes_nothing_for_a_while_gets_all_in_the_end(
     start: Any,
 ) -> None:
     client = await start()
-    files = [image(number, 1, 600) for number in range(4)]
+    files = [slice_of(number, 1, 600) for number in range(4)]
     await store(client, *files)
     known = {}
     for name in await (await client.get("/instances")).json():

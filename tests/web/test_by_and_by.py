@@ -95,6 +95,14 @@ async def counted(client: Any, status: int) -> float:
     return float(found[1]) if found else 0.0
 
 
+async def searching(connection: Connection, gate: Gate) -> None:
+    """Let a search be under way on the connection until the gate is opened."""
+    await awake(connection)
+    gate.open.clear()
+    await connection.send(head("GET", SEARCH))
+    await gate.until_asked()
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -236,10 +244,7 @@ async def test_many_requests_behind_one_are_all_answered(
     filled: Any, gate: Gate
 ) -> None:
     async with connected(filled) as connection:
-        await awake(connection)
-        gate.open.clear()
-        await connection.send(head("GET", SEARCH))
-        await gate.until_asked()
+        await searching(connection, gate)
         for number in range(100):  # more than aiohttp takes before it stops reading
             await connection.send(
                 head("GET", "/health/live", X_Request_Id=f"n{number}")
@@ -254,10 +259,7 @@ async def test_no_http_behind_a_search_is_refused_after_its_answer(
     filled: Any, gate: Gate
 ) -> None:
     async with connected(filled) as connection:
-        await awake(connection)
-        gate.open.clear()
-        await connection.send(head("GET", SEARCH))
-        await gate.until_asked()
+        await searching(connection, gate)
         await connection.send(b"\x00\x01 what\r\n\r\n")
         gate.open.set()
         assert (await connection.answer()).status == 200
@@ -331,10 +333,7 @@ async def test_who_stops_waits_for_it_and_ends_the_connection(
 
 async def test_a_shutdown_sends_what_is_under_way(filled: Any, gate: Gate) -> None:
     async with connected(filled) as connection:
-        await awake(connection)
-        gate.open.clear()
-        await connection.send(head("GET", SEARCH))
-        await gate.until_asked()
+        await searching(connection, gate)
         server = filled.server.runner.server
         server.pre_shutdown()
         ending = asyncio.create_task(server.shutdown(10))
@@ -348,10 +347,7 @@ async def test_a_shutdown_sends_what_is_under_way(filled: Any, gate: Gate) -> No
 
 async def test_a_shutdown_does_not_wait_for_ever(filled: Any, gate: Gate) -> None:
     async with connected(filled) as connection:
-        await awake(connection)
-        gate.open.clear()
-        await connection.send(head("GET", SEARCH))
-        await gate.until_asked()
+        await searching(connection, gate)
         server = filled.server.runner.server
         server.pre_shutdown()
         await server.shutdown(0.05)
@@ -424,10 +420,7 @@ async def test_a_connection_stays_while_its_answer_is_made(
 ) -> None:
     filled.server.runner.server._kwargs["keepalive_timeout"] = 0.2
     async with connected(filled) as connection:
-        await awake(connection)
-        gate.open.clear()
-        await connection.send(head("GET", SEARCH))
-        await gate.until_asked()
+        await searching(connection, gate)
         await asyncio.sleep(0.6)
         gate.open.set()
         assert (await connection.answer()).status == 200
